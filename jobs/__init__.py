@@ -1,0 +1,1 @@
+"""What you submit or run."""

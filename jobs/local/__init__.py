@@ -1,0 +1,1 @@
+"""The embedded stack and the pretend website: everything `make run` needs on one machine."""

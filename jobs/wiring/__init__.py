@@ -1,0 +1,1 @@
+"""How jobs meet the world: settings, tables, functions with side effects, releases."""

@@ -1,0 +1,107 @@
+"""What was decided for one user at one moment: the record of the topic, and the smaller card that Redis holds."""
+
+from enum import Enum
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from schemas.signals import Signals
+
+
+class Why(Enum):
+    """Why a slot holds what it holds."""
+
+    SCORE = "SCORE"  # the model's order
+    POPULAR = "POPULAR"  # no model in force: the prefilter's order
+    SPLIT = "SPLIT"  # a draw from the configured distribution
+    CAPPED = "CAPPED"  # shown often enough: the default arm
+
+
+class SlotCard(Struct, frozen=True, omit_defaults=True):
+    """One slot, as a page needs it."""
+
+    id: Annotated[str, Meta(description="Decision id; an exposure or outcome quotes it.")]
+    kind: Annotated[str, Meta(description="rerank or variant.")]
+    p: Annotated[float, Meta(description="Exact probability of this choice under the policy.")]
+    reason: Why
+    expires: Annotated[int, Meta(description="ms since 1970; later, the choice is stale.")]
+    items: Annotated[list[str] | None, Meta(description="rerank: item ids, best first.")] = None
+    arm: Annotated[str | None, Meta(description="variant: the arm.")] = None
+    params: Annotated[dict[str, str | int | float | bool] | None, Meta(description="variant: its parameters.")] = None
+    why: Annotated[list[str] | None, Meta(description="The reason in words.")] = None
+
+
+class Versions(Struct, frozen=True, omit_defaults=True):
+    """The releases that were in force; an absent one was not there."""
+
+    catalogue: str | None = None
+    model: str | None = None
+
+
+class Card(Struct, frozen=True):
+    """The Redis value `<prefix>:{<user>}:d`: everything a page view reads, in one key."""
+
+    v: Annotated[int, Meta(description="Version of this contract: 1.")]
+    seq: Annotated[int, Meta(description="Slice end, ms since 1970; a greater one replaces a smaller one.")]
+    at: Annotated[int, Meta(description="Event time of the newest event it knows, ms since 1970.")]
+    expires: Annotated[int, Meta(description="ms since 1970; the latest expiry of its slots.")]
+    slots: dict[str, SlotCard]
+    ver: Versions
+
+
+class Candidate(Struct, frozen=True, array_like=True):
+    """One item the model scored: its id, its item features in the order of ITEM_FEATURES, its score."""
+
+    item: str
+    features: list[float]
+    score: float
+
+
+class Draw(Struct, frozen=True):
+    """How an arm was drawn, so that anyone can draw it again."""
+
+    key: Annotated[str, Meta(description="What was hashed: seed, slot, user, session start.")]
+    value: Annotated[float, Meta(description="The hash, mapped to [0, 1).")]
+    arms: Annotated[list[str], Meta(description="The options, in order.")]
+    p: Annotated[list[float], Meta(description="Their probabilities.")]
+
+
+class Guard(Struct, frozen=True):
+    """A guard's state when it was asked."""
+
+    name: str
+    count: int
+    limit: int
+    held: Annotated[bool, Meta(description="Whether it held the draw back.")]
+
+
+class Trace(Struct, frozen=True, omit_defaults=True):
+    """What led to one slot's choice."""
+
+    candidates: list[Candidate] | None = None
+    draw: Draw | None = None
+    guards: list[Guard] | None = None
+
+
+class Decision(Struct, frozen=True, omit_defaults=True):
+    """A record of the topic `decisions`: the card, and what is needed to recompute it."""
+
+    user_id: str
+    v: int
+    seq: int
+    at: int
+    expires: int
+    slots: dict[str, SlotCard]
+    ver: Versions
+    signals: Signals
+    session: Annotated[int, Meta(description="Start of the session, ms since 1970: the epoch of the draws.")]
+    clicked: Annotated[str, Meta(description="The item clicked last.")] = ""
+    trace: dict[str, Trace] = {}
+
+
+class Heartbeat(Struct, frozen=True):
+    """The Redis value `<prefix>:meta`: how far the whole pipeline has come, carried by the pulses."""
+
+    v: int
+    seq: Annotated[int, Meta(description="Newest slice end that reached Redis, ms since 1970.")]
+    acked: Annotated[int, Meta(description="Wall clock of the writer, ms since 1970.")]

@@ -1,0 +1,88 @@
+"""What a person did: one click, scroll, dwell or purchase, as a tracker sends it and as the suite passes it on."""
+
+from enum import Enum
+from typing import Annotated, Final
+
+from msgspec import Meta, Struct
+
+
+class Kind(Enum):
+    """What a person can do. The order is the code in narrow columns (1, 2, ...): append, never reorder."""
+
+    VIEW = "view"
+    CLICK = "click"
+    SCROLL = "scroll"
+    HOVER = "hover"
+    DWELL = "dwell"
+    SEARCH = "search"
+    CART = "cart"
+    PURCHASE = "purchase"
+    RATE = "rate"
+    FORM = "form"
+    RAGE = "rage"
+    ERROR = "error"
+    EXPOSURE = "exposure"
+
+
+CODE: Final = {kind: code for code, kind in enumerate(Kind, start=1)}
+"""Kind -> its code in the narrow integer column; 0 is a pulse, -1 a rejected record."""
+
+PULSE_CODE: Final = 0
+REJECTED_CODE: Final = -1
+
+PULSE_BODY: Final = b'{"kind":"pulse"}'
+"""The record written to every partition of the raw topic, so that a silent partition stops no window."""
+
+PULSE_USER: Final = ""
+"""The user id under which pulses travel to the heartbeat; no person has it."""
+
+UserId = Annotated[str, Meta(min_length=1, max_length=256, description="The tracker's id of the person.")]
+Text = Annotated[str, Meta(max_length=128)]
+
+
+class RawEvent(Struct, frozen=True, gc=False):
+    """One event as a tracker sends it in our own JSON. Fields it does not know are ignored."""
+
+    user_id: UserId
+    kind: Annotated[Kind, Meta(description="What the person did.")]
+    event_id: Annotated[Text | None, Meta(description="The tracker's id of the event.")] = None
+    occurred_at: Annotated[
+        Annotated[int, Meta(ge=0, le=4_102_444_800_000)] | None,
+        Meta(description="The device's clock, ms since 1970; data, never the event time."),
+    ] = None
+    item: Annotated[Text | None, Meta(description="The catalogue item it was about.")] = None
+    page: Annotated[Annotated[str, Meta(max_length=512)] | None, Meta(description="Path of the page.")] = None
+    dwell_ms: Annotated[
+        Annotated[int, Meta(ge=0, le=86_400_000)] | None, Meta(description="Attentive time, ms (at most a day).")
+    ] = None
+    scroll: Annotated[
+        Annotated[float, Meta(ge=0, le=1)] | None, Meta(description="Depth reached, share of the page, 0 to 1.")
+    ] = None
+    value: Annotated[
+        Annotated[float, Meta(ge=-1e12, le=1e12)] | None, Meta(description="Price, rating or size; the site's unit.")
+    ] = None
+    slot: Annotated[Text | None, Meta(description="Exposures: the slot that was shown.")] = None
+    decision_id: Annotated[Text | None, Meta(description="Exposures and outcomes: the decision they answer.")] = None
+    shown: Annotated[Text | None, Meta(description="Exposures: the arm or item that was really shown.")] = None
+    position: Annotated[
+        Annotated[int, Meta(ge=0, le=10_000)] | None, Meta(description="Place in the list, from 0.")
+    ] = None
+
+
+class Event(Struct, frozen=True, gc=False, omit_defaults=True, tag_field="v", tag=1):
+    """One accepted event, canonical, under the person's pseudonym: a record of the topic `events`."""
+
+    user_id: Annotated[str, Meta(description="Pseudonym: key id, colon, keyed hash.")]
+    at: Annotated[int, Meta(description="Event time: the raw record's Kafka timestamp, ms since 1970.")]
+    kind: Kind
+    event_id: str | None = None
+    occurred_at: int | None = None
+    item: str | None = None
+    page: str | None = None
+    dwell_ms: int | None = None
+    scroll: float | None = None
+    value: float | None = None
+    slot: str | None = None
+    decision_id: str | None = None
+    shown: str | None = None
+    position: int | None = None

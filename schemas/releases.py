@@ -1,0 +1,34 @@
+"""What was authored or learned, as immutable versions: the index line and the files of each channel."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+Channel = Literal["catalogue", "model"]
+
+FILES: dict[Channel, str] = {"catalogue": "items.jsonl", "model": "model.txt"}
+"""The payload of each channel; `manifest.json` lies beside it."""
+
+
+class Release(Struct, frozen=True, omit_defaults=True):
+    """One line of `store/<channel>/index.jsonl`."""
+
+    version: Annotated[str, Meta(description="c1, c2 ... for catalogues, m1, m2 ... for models.")]
+    sha256: Annotated[str, Meta(description="Of the payload file.")]
+    effective_at: Annotated[int, Meta(ge=0, description="First slice end it decides, ms since 1970.")]
+    parent: str = ""
+    reason: str = ""
+
+
+class Golden(Struct, frozen=True):
+    """Rows a model must score as it did where it was made: features in order, and the expected scores."""
+
+    rows: list[list[float]]
+    scores: list[float]
+
+
+class Manifest(Struct, frozen=True):
+    """What a model file must keep: its feature names, in order, and its golden rows."""
+
+    features: list[str]
+    golden: Golden

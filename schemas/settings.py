@@ -1,0 +1,201 @@
+"""Every number a team may change, with its type, unit and bounds; the values live in conf/."""
+
+import re
+from typing import Annotated, Final, Literal
+
+from msgspec import Meta, Struct
+
+from schemas.events import Kind
+from schemas.slots import Slot
+
+_UNITS: Final = {"ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+
+class Millis(int):
+    """A duration in milliseconds, written in conf as a number with its unit.
+
+    >>> Millis.parse("2min")
+    120000
+    >>> Millis.parse("10")
+    Traceback (most recent call last):
+    ...
+    ValueError: expected a duration such as "250ms", "10s", "30min", "2h" or "30d", got "10"
+    """
+
+    @classmethod
+    def parse(cls, text: object) -> "Millis":
+        """Read a duration; raises ValueError where it has no number or no unit."""
+        match = re.fullmatch(r"(\d+)\s*(ms|s|min|h|d)", text) if isinstance(text, str) else None
+        if not match:
+            shown = f'"{text}"' if isinstance(text, str) else text
+            raise ValueError(f'expected a duration such as "250ms", "10s", "30min", "2h" or "30d", got {shown}')
+        return cls(int(match[1]) * _UNITS[match[2]])
+
+
+class Section(Struct, frozen=True, forbid_unknown_fields=True):
+    """A table of the settings; a key it does not know is an error."""
+
+
+Count = Annotated[int, Meta(ge=1)]
+Points = Annotated[float, Meta(ge=-1000, le=1000)]
+
+
+class Kafka(Section):
+    """The broker."""
+
+    bootstrap: str
+    group: str
+    wait: Millis
+    exactly_once: bool
+
+
+class Redis(Section):
+    """Where the cards are served from."""
+
+    url: str
+    prefix: Annotated[str, Meta(pattern=r"^[a-z0-9]{1,16}$")]
+    connect_timeout: Millis
+    command_timeout: Millis
+    keys_per_call: Count
+    pause: Millis
+    grace: Millis
+
+
+class Time(Section):
+    """Slices, sessions, memory."""
+
+    slice: Millis
+    pulse: Millis
+    disorder: Millis
+    idle: Millis
+    session_gap: Millis
+    session_cap: Millis
+    memory: Millis
+
+
+class Clean(Section):
+    """What is let in."""
+
+    format: str
+    max_bytes: Count
+    kept_bytes: Annotated[int, Meta(ge=0)]
+
+
+class Pseudonyms(Section):
+    """The key that turns user ids into pseudonyms."""
+
+    key_id: Annotated[str, Meta(pattern=r"^k[0-9]{1,4}$")]
+    key: str
+    key_file: str
+
+
+class KindPoints(Section):
+    """Engagement points of one event, by kind; dwell by the second, scroll by the page."""
+
+    view: Points
+    click: Points
+    hover: Points
+    search: Points
+    cart: Points
+    purchase: Points
+    rate: Points
+    form: Points
+    rage: Points
+    error: Points
+    dwell_second: Points
+    scroll_page: Points
+
+
+class SignalSettings(Section):
+    """Horizons and weights of the signals."""
+
+    fast: Millis
+    mid: Millis
+    slow: Millis
+    baseline_slices: Annotated[int, Meta(ge=2)]
+    points: KindPoints
+
+
+class Decide(Section):
+    """When and how a user is decided."""
+
+    refresh: Millis
+    urgent: list[Kind]
+    valid: Millis
+    seed: Annotated[str, Meta(min_length=1)]
+
+
+class Releases(Section):
+    """Where releases lie and how workers follow them."""
+
+    store: str
+    poll: Millis
+    lead: Millis
+    load_timeout: Millis
+
+
+class Flink(Section):
+    """How the job runs."""
+
+    parallelism: Count
+    checkpoint: Millis
+    checkpoint_dir: str
+    bundle_rows: Count
+    bundle_time: Millis
+    watermark_interval: Millis
+    buffer_timeout: Millis
+    rest_port: Annotated[int, Meta(ge=0, le=65535)]
+
+
+class Topic(Section):
+    """One Kafka topic."""
+
+    about: str
+    partitions: Count
+    config: dict[str, str]
+
+
+class TimePath(Section):
+    """Where a format keeps its time."""
+
+    path: str
+    unit: Literal["ms", "s", "us", "iso8601"]
+
+
+class Format(Section):
+    """How a tracker's record becomes an event: paths into the record, and a table of kinds."""
+
+    about: str
+    explode: str | None = None
+    time: TimePath | None = None
+    user_id: str | None = None
+    event_id: str | None = None
+    kind: Kind | None = None
+    kind_path: str | None = None
+    kinds: dict[str, Kind] = {}
+    item: str | None = None
+    page: str | None = None
+    dwell_ms: str | None = None
+    scroll: str | None = None
+    value: str | None = None
+
+
+class Settings(Section):
+    """All of it."""
+
+    kafka: Kafka
+    redis: Redis
+    time: Time
+    clean: Clean
+    pseudonyms: Pseudonyms
+    signals: SignalSettings
+    decide: Decide
+    releases: Releases
+    flink: Flink
+    topics: dict[str, Topic]
+    formats: dict[str, Format]
+    slots: dict[str, Slot]
+
+
+SECRETS: Final = frozenset({"pseudonyms.key", "redis.url"})
+"""Paths that `--print-config` masks."""
