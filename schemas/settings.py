@@ -40,7 +40,7 @@ Count = Annotated[int, Meta(ge=1)]
 Points = Annotated[float, Meta(ge=-1000, le=1000)]
 
 
-class Kafka(Section):
+class Kafka(Section, frozen=True):
     """The broker."""
 
     bootstrap: str
@@ -49,7 +49,7 @@ class Kafka(Section):
     exactly_once: bool
 
 
-class Redis(Section):
+class Redis(Section, frozen=True):
     """Where the cards are served from."""
 
     url: str
@@ -61,7 +61,7 @@ class Redis(Section):
     grace: Millis
 
 
-class Time(Section):
+class Time(Section, frozen=True):
     """Slices, sessions, memory."""
 
     slice: Millis
@@ -73,7 +73,7 @@ class Time(Section):
     memory: Millis
 
 
-class Clean(Section):
+class Clean(Section, frozen=True):
     """What is let in."""
 
     format: str
@@ -81,7 +81,7 @@ class Clean(Section):
     kept_bytes: Annotated[int, Meta(ge=0)]
 
 
-class Pseudonyms(Section):
+class Pseudonyms(Section, frozen=True):
     """The key that turns user ids into pseudonyms."""
 
     key_id: Annotated[str, Meta(pattern=r"^k[0-9]{1,4}$")]
@@ -89,7 +89,7 @@ class Pseudonyms(Section):
     key_file: str
 
 
-class KindPoints(Section):
+class KindPoints(Section, frozen=True):
     """Engagement points of one event, by kind; dwell by the second, scroll by the page."""
 
     view: Points
@@ -106,7 +106,7 @@ class KindPoints(Section):
     scroll_page: Points
 
 
-class SignalSettings(Section):
+class SignalSettings(Section, frozen=True):
     """Horizons and weights of the signals."""
 
     fast: Millis
@@ -116,7 +116,7 @@ class SignalSettings(Section):
     points: KindPoints
 
 
-class Decide(Section):
+class Decide(Section, frozen=True):
     """When and how a user is decided."""
 
     refresh: Millis
@@ -125,7 +125,7 @@ class Decide(Section):
     seed: Annotated[str, Meta(min_length=1)]
 
 
-class Releases(Section):
+class Releases(Section, frozen=True):
     """Where releases lie and how workers follow them."""
 
     store: str
@@ -134,7 +134,7 @@ class Releases(Section):
     load_timeout: Millis
 
 
-class Flink(Section):
+class Flink(Section, frozen=True):
     """How the job runs."""
 
     parallelism: Count
@@ -147,7 +147,7 @@ class Flink(Section):
     rest_port: Annotated[int, Meta(ge=0, le=65535)]
 
 
-class Topic(Section):
+class Topic(Section, frozen=True):
     """One Kafka topic."""
 
     about: str
@@ -155,14 +155,14 @@ class Topic(Section):
     config: dict[str, str]
 
 
-class TimePath(Section):
+class TimePath(Section, frozen=True):
     """Where a format keeps its time."""
 
     path: str
     unit: Literal["ms", "s", "us", "iso8601"]
 
 
-class Format(Section):
+class Format(Section, frozen=True):
     """How a tracker's record becomes an event: paths into the record, and a table of kinds."""
 
     about: str
@@ -180,7 +180,7 @@ class Format(Section):
     value: str | None = None
 
 
-class Settings(Section):
+class Settings(Section, frozen=True):
     """All of it."""
 
     kafka: Kafka
