@@ -1,7 +1,7 @@
 """What was decided for one user at one moment: the record of the topic, and the smaller card that Redis holds."""
 
 from enum import Enum
-from typing import Annotated
+from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
@@ -11,10 +11,18 @@ from schemas.signals import Signals
 class Why(Enum):
     """Why a slot holds what it holds."""
 
-    SCORE = "SCORE"  # the model's order
-    POPULAR = "POPULAR"  # no model in force: the prefilter's order
-    SPLIT = "SPLIT"  # a draw from the configured distribution
-    CAPPED = "CAPPED"  # shown often enough: the default arm
+    SCORE = "SCORE"
+    POPULAR = "POPULAR"
+    SPLIT = "SPLIT"
+    CAPPED = "CAPPED"
+
+
+MEANING: Final = {
+    Why.SCORE: "The model's order.",
+    Why.POPULAR: "No model is in force: the prefilter's order.",
+    Why.SPLIT: "A draw from the configured distribution.",
+    Why.CAPPED: "Shown often enough: the default arm.",
+}
 
 
 class SlotCard(Struct, frozen=True, omit_defaults=True):
@@ -50,10 +58,9 @@ class Card(Struct, frozen=True):
 
 
 class Candidate(Struct, frozen=True, array_like=True):
-    """One item the model scored: its id, its item features in the order of ITEM_FEATURES, its score."""
+    """One item the model scored. Its features follow from the catalogue version, `clicked` and `signals`."""
 
     item: str
-    features: list[float]
     score: float
 
 

@@ -14,19 +14,19 @@ class Signals(Struct, frozen=True, omit_defaults=True):
     """One user at one slice end. A field's default is its neutral value: what is assumed where nothing is known."""
 
     events: Annotated[int, unit("events", "Events in the slice.")] = 0
-    views: Annotated[int, unit("events", "Pages or items seen in the slice.")] = 0
-    clicks: Annotated[int, unit("events", "Clicks in the slice.")] = 0
-    scrolls: Annotated[int, unit("events", "Scrolls in the slice.")] = 0
-    hovers: Annotated[int, unit("events", "Hovers in the slice.")] = 0
-    dwells: Annotated[int, unit("events", "Dwell reports in the slice.")] = 0
-    searches: Annotated[int, unit("events", "Searches in the slice.")] = 0
-    carts: Annotated[int, unit("events", "Things put in the cart in the slice.")] = 0
-    purchases: Annotated[int, unit("events", "Purchases in the slice.")] = 0
-    rates: Annotated[int, unit("events", "Ratings given in the slice.")] = 0
-    forms: Annotated[int, unit("events", "Form edits in the slice.")] = 0
-    rages: Annotated[int, unit("events", "Rage clicks in the slice.")] = 0
-    errors: Annotated[int, unit("events", "Errors met in the slice.")] = 0
-    exposures: Annotated[int, unit("events", "Decisions really shown in the slice.")] = 0
+    n_view: Annotated[int, unit("events", "Pages or items seen in the slice.")] = 0
+    n_click: Annotated[int, unit("events", "Clicks in the slice.")] = 0
+    n_scroll: Annotated[int, unit("events", "Scrolls in the slice.")] = 0
+    n_hover: Annotated[int, unit("events", "Hovers in the slice.")] = 0
+    n_dwell: Annotated[int, unit("events", "Dwell reports in the slice.")] = 0
+    n_search: Annotated[int, unit("events", "Searches in the slice.")] = 0
+    n_cart: Annotated[int, unit("events", "Things put in the cart in the slice.")] = 0
+    n_purchase: Annotated[int, unit("events", "Purchases in the slice.")] = 0
+    n_rate: Annotated[int, unit("events", "Ratings given in the slice.")] = 0
+    n_form: Annotated[int, unit("events", "Form edits in the slice.")] = 0
+    n_rage: Annotated[int, unit("events", "Rage clicks in the slice.")] = 0
+    n_error: Annotated[int, unit("events", "Errors met in the slice.")] = 0
+    n_exposure: Annotated[int, unit("events", "Decisions really shown in the slice.")] = 0
     dwell_s: Annotated[float, unit("s", "Attentive time in the slice.")] = 0.0
     scroll: Annotated[float, unit("share", "Deepest scroll in the slice, 0 to 1.")] = 0.0
     engagement: Annotated[float, unit("points", "Engagement of the slice: its events weighted by conf.")] = 0.0

@@ -19,19 +19,19 @@ class Moment(Struct, frozen=True):
     first_ms: Annotated[int, Meta(description="Event time of the slice's first event.")]
     last_ms: Annotated[int, Meta(description="Event time of the slice's last event.")]
     events: Annotated[int, Meta(description="Events in the slice; so are the counts by kind.")]
-    views: int
-    clicks: int
-    scrolls: int
-    hovers: int
-    dwells: int
-    searches: int
-    carts: int
-    purchases: int
-    rates: int
-    forms: int
-    rages: int
-    errors: int
-    exposures: int
+    n_view: int
+    n_click: int
+    n_scroll: int
+    n_hover: int
+    n_dwell: int
+    n_search: int
+    n_cart: int
+    n_purchase: int
+    n_rate: int
+    n_form: int
+    n_rage: int
+    n_error: int
+    n_exposure: int
     dwell_ms: Annotated[int, Meta(description="Sum of attentive time in the slice.")]
     scroll_permille: Annotated[int, Meta(description="Deepest scroll in the slice, thousandths of the page.")]
     points: Annotated[int, Meta(description="Engagement of the slice, thousandths of a point.")]

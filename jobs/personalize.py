@@ -1,0 +1,89 @@
+"""Decides, second by second, what to adjust for each person: raw clicks in, decisions out."""
+
+import logging
+from collections.abc import Mapping
+from importlib.resources import files
+
+from pyflink.table import StatementSet, TableEnvironment
+from pyflink.table.udf import udf
+
+from jobs.wiring.flow import Interval, Literal, compiled, environment, execute, views
+from jobs.wiring.functions import CLEAN, DECIDE, Clean, Decide, Serve, now_ms
+from jobs.wiring.jars import connectors
+from jobs.wiring.releases import Follower
+from jobs.wiring.tables import Reading, sink, source
+from schemas.events import CODE
+from schemas.settings import Settings
+from schemas.slices import MOMENT
+
+log = logging.getLogger("trimtab")
+
+LIVE = Reading()
+
+
+def literals(settings: Settings) -> Mapping[str, Literal]:
+    """Name every number that the views take from conf."""
+    time, signals, points = settings.time, settings.signals, settings.signals.points
+    kinds = ("view", "click", "hover", "search", "cart", "purchase", "rate", "form", "rage", "error")
+    return {kind: round(getattr(points, kind) * 1000) for kind in kinds} | {
+        "slice": Interval(time.slice),
+        "slice_ms": int(time.slice),
+        "session_gap_ms": int(time.session_gap),
+        "session_cap_ms": int(time.session_cap),
+        "memory_ms": int(time.memory),
+        "per_dwell_ms": points.dwell_second,  # points per second are thousandths of a point per millisecond
+        "per_scroll_permille": points.scroll_page,
+        "fast_ms": float(signals.fast),
+        "mid_ms": float(signals.mid),
+        "slow_ms": float(signals.slow),
+        "refresh_ms": int(settings.decide.refresh),
+        "urgent": [CODE[kind] for kind in settings.decide.urgent] or [-1],
+        "moment": MOMENT,
+    }
+
+
+def build(table: TableEnvironment, settings: Settings, reading: Reading = LIVE, *, serve: bool = True) -> StatementSet:
+    """Lay the pipeline: sources, steps, sinks.
+
+    Args:
+        table: the environment to lay it in.
+        settings: see conf/base.toml.
+        reading: where to start and stop.
+        serve: whether decisions go to Redis; a replay of the past has nobody to serve.
+    """
+    source(table, settings, "clicks", reading)
+
+    follower = Follower(settings.releases.store, settings.releases.poll, settings.releases.load_timeout, now_ms, log)
+    table.create_temporary_system_function("clean", udf(Clean(settings), result_type=CLEAN, func_type="pandas"))
+    table.create_temporary_system_function(
+        "decide", udf(Decide(settings, follower), result_type=DECIDE, func_type="pandas")
+    )
+    table.create_temporary_system_function(
+        "serve", udf(Serve(settings.redis), result_type="STRING", func_type="pandas")
+    )
+    for view in views(files("jobs").joinpath("personalize.sql").read_text(), literals(settings)):
+        table.execute_sql(view)
+
+    sink(table, settings, "events")
+    sink(table, settings, "decisions")
+    sink(table, settings, "rejected", keyed=False)
+    flow = table.create_statement_set()
+    flow.add_insert_sql("INSERT INTO events SELECT user_id, record, event_time FROM readings WHERE code > 0")
+    flow.add_insert_sql("INSERT INTO rejected SELECT record FROM readings WHERE code < 0")
+    flow.add_insert_sql(
+        "INSERT INTO decisions SELECT user_id, d.record, TO_TIMESTAMP_LTZ(slice_end, 3) FROM decided"
+        " WHERE d.record IS NOT NULL"
+    )
+    if serve:
+        flow.add_insert_sql("INSERT INTO rejected SELECT failure FROM written WHERE failure IS NOT NULL")
+    return flow
+
+
+def main(settings: Settings, arguments: list[str]) -> int:
+    """Submit the job; on an embedded Flink, stay with it until it ends."""
+    del arguments
+    table = environment(settings, name="trimtab-personalize", jars=connectors())
+    flow = build(table, settings)
+    plan = compiled(flow, fading_ttl_ms=2 * (settings.time.session_cap + settings.time.session_gap))
+    execute(table, plan).wait()
+    return 0

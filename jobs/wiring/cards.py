@@ -1,0 +1,148 @@
+"""Puts each decision where pages read it: one Redis key per user, newer replacing older, never the reverse."""
+
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from typing import Any, NamedTuple
+
+from redis import Redis, RedisCluster
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from schemas.settings import Redis as RedisSettings
+
+_HEAD_BYTES = 40
+"""Enough of a value to hold its `v` and `seq`."""
+
+# The value stays a plain string that `redis-cli GET` shows, so its `seq` is read from its head.
+COMPARE_AND_SET = """
+local done = {}
+for i, key in ipairs(KEYS) do
+  local seq, expires, value = ARGV[3 * i - 2], ARGV[3 * i - 1], ARGV[3 * i]
+  local held = string.match(redis.call('GETRANGE', key, 0, %d), '^{"v":%%d+,"seq":(%%d+)')
+  if held and tonumber(held) > tonumber(seq) then
+    done[i] = 0
+  else
+    redis.call('SET', key, value, 'PXAT', expires)
+    done[i] = 1
+  end
+end
+return done
+""" % (_HEAD_BYTES - 1)
+
+LAG_TTL_S = 3600
+
+
+class Fate(Enum):
+    """What became of one write."""
+
+    WRITTEN = "written"
+    OLDER = "older"  # Redis holds a newer one
+    FAILED = "failed"
+    SKIPPED = "skipped"  # Redis had just failed
+
+
+class Entry(NamedTuple):
+    """One value to write."""
+
+    key: str
+    seq: int
+    expires: int
+    value: str
+
+
+def connect(conf: RedisSettings) -> "Redis | RedisCluster":
+    """Open a client with bounded waits and no retries of its own; a cluster is recognised by its INFO.
+
+    Raises:
+        RedisError: it does not answer.
+    """
+    bounds: dict[str, Any] = {
+        "socket_connect_timeout": conf.connect_timeout / 1000,
+        "socket_timeout": conf.command_timeout / 1000,
+    }
+    client = Redis.from_url(conf.url, retry=Retry(NoBackoff(), 0), **bounds)
+    if client.info("cluster").get("cluster_enabled"):
+        client.close()
+        return RedisCluster.from_url(conf.url, **bounds)
+    return client
+
+
+class Cards:
+    """Writes that never raise: an outage costs freshness, not the job."""
+
+    def __init__(self, conf: RedisSettings, monotonic: Callable[[], float]) -> None:
+        """Take the connection's settings and a clock in seconds."""
+        self._conf = conf
+        self._monotonic = monotonic
+        self._closed_until = float("-inf")
+        self._script: Any = None
+        self._client: Redis | RedisCluster | None = None
+        self._per_call = conf.keys_per_call
+        self.trouble = ""
+        """What Redis last said, empty while it answers."""
+
+    def key(self, user_id: str) -> str:
+        """Name a user's key; the braces keep all of a user's keys in one cluster slot.
+
+        The pseudonym holds no brace, so the tag cannot be split.
+        """
+        return f"{self._conf.prefix}:{{{user_id}}}:d"
+
+    @property
+    def heartbeat_key(self) -> str:
+        """The key that says how far the pipeline has come."""
+        return f"{self._conf.prefix}:meta"
+
+    def lag_key(self, minute: int) -> str:
+        """The hash that counts delays of one minute since 1970."""
+        return f"{self._conf.prefix}:lag:{minute}"
+
+    def put(self, entries: Sequence[Entry]) -> list[Fate]:
+        """Write entries, each unless Redis holds a greater `seq`; says what became of each, in order."""
+        fates: list[Fate] = []
+        for start in range(0, len(entries), self._per_call):
+            fates += self._call(entries[start : start + self._per_call])
+        return fates
+
+    def count_lags(self, minute: int, counts: Mapping[int, int]) -> None:
+        """Add to the minute's histogram of delays; lost without a word while Redis does not answer."""
+        if self._client is None or self._monotonic() < self._closed_until:
+            return
+        pipeline = self._client.pipeline(transaction=False)
+        for upper, count in counts.items():
+            pipeline.hincrby(self.lag_key(minute), str(upper), count)
+        pipeline.expire(self.lag_key(minute), LAG_TTL_S)
+        try:
+            pipeline.execute()
+        except RedisError as error:
+            self._close(error)
+
+    def _call(self, entries: Sequence[Entry]) -> list[Fate]:
+        if self._monotonic() < self._closed_until:
+            return [Fate.SKIPPED] * len(entries)
+        arguments = [part for entry in entries for part in (entry.seq, entry.expires, entry.value)]
+        try:
+            if self._client is None:
+                self._open()
+            done = self._script(keys=[entry.key for entry in entries], args=arguments)
+        except RedisError as error:
+            self._close(error)
+            return [Fate.FAILED] * len(entries)
+        self.trouble = ""
+        return [Fate.WRITTEN if one else Fate.OLDER for one in done]
+
+    def _open(self) -> None:
+        self._client = connect(self._conf)
+        self._script = self._client.register_script(COMPARE_AND_SET)
+        if isinstance(self._client, RedisCluster):
+            self._per_call = 1
+
+    def _close(self, error: RedisError) -> None:
+        """Leave Redis alone for a while: a server that is down or slow must not slow the scoring."""
+        self.trouble = f"{type(error).__name__}: {error}"
+        self._closed_until = self._monotonic() + self._conf.pause / 1000
+        # A timed-out answer may still arrive; a fresh connection cannot mistake it for its own.
+        if self._client is not None:
+            self._client.close()
+            self._client = None

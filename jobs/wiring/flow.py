@@ -1,0 +1,159 @@
+"""From SQL views to a running Flink job: the environment, the view files, one plan for all sinks."""
+
+import json
+import re
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pyflink.table import EnvironmentSettings, StatementSet, TableEnvironment, TableResult
+
+from jobs.wiring import Refusal
+from schemas.settings import Settings
+
+_NAME = re.compile(r"\$\{(\w+)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A literal of type INTERVAL, from milliseconds.
+
+    >>> str(Interval(250)), str(Interval(90_061_001))
+    ("INTERVAL '0 00:00:00.250' DAY TO SECOND(3)", "INTERVAL '1 01:01:01.001' DAY TO SECOND(3)")
+    """
+
+    ms: int
+
+    def __str__(self) -> str:
+        """Render the literal."""
+        seconds, ms = divmod(self.ms, 1000)
+        minutes, seconds = divmod(seconds, 60)
+        hours, minutes = divmod(minutes, 60)
+        days, hours = divmod(hours, 24)
+        return f"INTERVAL '{days} {hours:02d}:{minutes:02d}:{seconds:02d}.{ms:03d}' DAY TO SECOND(3)"
+
+
+Literal = int | float | Interval | Sequence[int] | Sequence[str]
+"""What may stand in for a ${name}: numbers, an interval, a list of integers, a list of column names."""
+
+
+def render(literal: Literal) -> str:
+    """Write a literal as SQL; a float is a DOUBLE, never a DECIMAL.
+
+    >>> render(15000.0), render(3), render([7, 8]), render(["user_id"])
+    ('1.5E4', '3', '7, 8', '`user_id`')
+    """
+    if isinstance(literal, float):
+        digits, _, exponent = f"{literal:.17E}".partition("E")
+        shortest = repr(float(digits))
+        return f"{shortest}E{int(exponent)}" if float(f"{shortest}E{exponent}") == literal else f"{literal:.17E}"
+    if isinstance(literal, int | Interval):
+        return str(literal)
+    return ", ".join(f"`{one}`" if isinstance(one, str) else str(one) for one in literal)
+
+
+def views(sql: str, literals: Mapping[str, Literal]) -> list[str]:
+    """Split a view file into statements and fill in its ${names}.
+
+    Raises:
+        Refusal: a name is unknown, or a literal is never used.
+
+    >>> views("-- Grain.\\nCREATE TEMPORARY VIEW a AS SELECT ${n};", {"n": 1})
+    ['CREATE TEMPORARY VIEW a AS SELECT 1']
+    """
+    text = "\n".join(line for line in sql.splitlines() if not line.lstrip().startswith("--"))
+    used = set(_NAME.findall(text))
+    if unknown := sorted(used - literals.keys()):
+        raise Refusal(f"the views use ${{{unknown[0]}}}, which nobody declares")
+    if unused := sorted(literals.keys() - used):
+        raise Refusal(f"no view uses ${{{unused[0]}}}")
+    filled = _NAME.sub(lambda found: render(literals[found[1]]), text)
+    return [statement.strip() for statement in filled.split(";") if statement.strip()]
+
+
+def environment(settings: Settings, *, name: str, jars: Sequence[Path] = ()) -> TableEnvironment:
+    """Open a table environment with everything the suite's jobs have in common.
+
+    Args:
+        settings: see conf/base.toml.
+        name: of the job, as operators see it.
+        jars: of connectors that the cluster does not have itself.
+    """
+    flink, time = settings.flink, settings.time
+    options = {
+        "pipeline.name": name,
+        "parallelism.default": str(flink.parallelism),
+        "pipeline.object-reuse": "true",
+        "pipeline.auto-watermark-interval": f"{flink.watermark_interval} ms",
+        "execution.buffer-timeout.interval": f"{flink.buffer_timeout} ms",
+        "execution.checkpointing.interval": f"{flink.checkpoint} ms",
+        "execution.checkpointing.min-pause": f"{flink.checkpoint // 2} ms",
+        "execution.checkpointing.timeout": "2 min",
+        "execution.checkpointing.tolerable-failed-checkpoints": "100",
+        "execution.checkpointing.num-retained": "3",
+        "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
+        "execution.checkpointing.dir": Path(flink.checkpoint_dir).absolute().as_uri(),
+        "state.backend.type": "hashmap",
+        "restart-strategy.type": "exponential-delay",
+        "restart-strategy.exponential-delay.initial-backoff": "1 s",
+        "restart-strategy.exponential-delay.max-backoff": "30 s",
+        "heartbeat.interval": "1000",
+        "heartbeat.timeout": "6000",
+        "rest.bind-address": "127.0.0.1",
+        "rest.address": "127.0.0.1",
+        "rest.bind-port": str(flink.rest_port),
+        "rest.port": str(flink.rest_port),
+        "python.executable": sys.executable,
+        "python.client.executable": sys.executable,
+        "python.fn-execution.bundle.size": str(flink.bundle_rows),
+        "python.fn-execution.arrow.batch.size": str(flink.bundle_rows),
+        "python.fn-execution.bundle.time": str(int(flink.bundle_time)),
+        "table.local-time-zone": "UTC",
+        # One scan, one decode, one decision for all sinks; without it a shared view runs once per sink.
+        "table.optimizer.reuse-optimize-block-with-digest-enabled": "true",
+        # A slice holds few events of a user: a local pre-aggregation would only cost.
+        "table.optimizer.agg-phase-strategy": "ONE_PHASE",
+        # Twice the memory: when the state goes, a silence has already restarted its sums in event time.
+        "table.exec.state.ttl": f"{2 * time.memory} ms",
+    }
+    if jars:
+        options["pipeline.jars"] = ";".join(jar.absolute().as_uri() for jar in jars)
+    table = TableEnvironment.create(EnvironmentSettings.in_streaming_mode())
+    for key, value in options.items():
+        table.get_config().set(key, value)
+    return table
+
+
+def compiled(statements: StatementSet, fading_ttl_ms: int) -> str:
+    """Plan all inserts as one job; a fold kept per landmark forgets as soon as its session can have no more events.
+
+    Flink's state TTL is one number for all folds: right for those kept per user, far too long for those kept per
+    session. The compiled plan carries options per operator, and gives stable operator ids besides.
+
+    Raises:
+        Refusal: the plan has no fold per landmark.
+    """
+    plan = json.loads(statements.compile_plan().as_json_string())
+    folds = [node for node in plan["nodes"] if is_landmark_fold(node)]
+    if not folds:
+        raise Refusal("the plan keeps no fold per landmark; see the view `fading`")
+    for node in folds:
+        node["configuration"] = node.get("configuration", {}) | {"table.exec.state.ttl": f"{fading_ttl_ms} ms"}
+    return json.dumps(plan)
+
+
+def is_landmark_fold(node: Mapping[str, Any]) -> bool:
+    """Whether a plan node is an OVER aggregate partitioned by user and landmark."""
+    return node["type"].startswith("stream-exec-over-aggregate") and "partitionBy=[user_id, " in node["description"]
+
+
+def execute(table: TableEnvironment, plan: str) -> TableResult:
+    """Run a compiled plan; returns once the job is submitted."""
+    # By SQL and from a file: load_plan() of PyFlink 2.3 hands the Java environment on where it needs the Python one.
+    with tempfile.NamedTemporaryFile("w", suffix=".json", prefix="trimtab-plan-") as file:
+        file.write(plan)
+        file.flush()
+        return table.execute_sql(f"EXECUTE PLAN '{Path(file.name).as_uri()}'")

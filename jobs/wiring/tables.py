@@ -1,0 +1,78 @@
+"""The topics as Flink sees them: sources and sinks, derived from the schemas and the settings."""
+
+from dataclasses import dataclass
+
+from pyflink.table import TableEnvironment
+
+from jobs.wiring.flow import Interval
+from schemas.derive import Column, ddl
+from schemas.settings import Settings
+
+_BODY = Column("body", "BYTES")
+_USER = Column("user_id", "STRING")
+_RECORD = Column("record", "STRING")
+_TIME = Column("event_time", "TIMESTAMP_LTZ(3)", metadata="timestamp")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Where a job starts and stops reading.
+
+    Attributes:
+        bounded: stop at the end that the topic has now, and start from its beginning.
+    """
+
+    bounded: bool = False
+
+
+def source(table: TableEnvironment, settings: Settings, topic: str, reading: Reading) -> None:
+    """Declare a raw topic: bytes, the record's place, and its Kafka timestamp as event time."""
+    time = settings.time
+    options = _kafka(settings, topic) | {
+        "format": "raw",
+        "properties.group.id": f"{settings.kafka.group}-{topic}",
+        "properties.auto.offset.reset": "earliest",
+        "properties.fetch.message.max.bytes": "8388608",
+        "scan.watermark.idle-timeout": f"{time.idle} ms",
+        "scan.watermark.alignment.group": topic,
+        "scan.watermark.alignment.max-drift": "5 s",
+        "scan.topic-partition-discovery.interval": "60 s",
+    }
+    if reading.bounded:
+        options |= {"scan.startup.mode": "earliest-offset", "scan.bounded.mode": "latest-offset"}
+        del options["scan.topic-partition-discovery.interval"]
+    else:
+        options |= {"scan.startup.mode": "group-offsets"}
+    columns = (
+        _BODY,
+        Column("partition", "INT", metadata="partition", virtual=True),
+        Column("offset", "BIGINT", metadata="offset", virtual=True),
+        Column("event_time", "TIMESTAMP_LTZ(3)", metadata="timestamp", virtual=True),
+    )
+    watermark = ("event_time", f"`event_time` - {Interval(time.disorder)}")
+    table.execute_sql(ddl(topic, columns, options, watermark=watermark))
+
+
+def sink(table: TableEnvironment, settings: Settings, topic: str, *, keyed: bool = True) -> None:
+    """Declare a topic of JSON records; a keyed one is partitioned by user and carries the event time."""
+    options = _kafka(settings, topic) | {
+        "value.format": "raw",
+        "properties.compression.type": "lz4",
+        "properties.linger.ms": "5",
+        "properties.max.request.size": "8388608",
+        "sink.delivery-guarantee": "exactly-once" if settings.kafka.exactly_once else "at-least-once",
+    }
+    if keyed:
+        options |= {"key.format": "raw", "key.fields": "user_id", "value.fields-include": "EXCEPT_KEY"}
+    if settings.kafka.exactly_once:
+        options |= {
+            "sink.transactional-id-prefix": f"{settings.kafka.group}-{topic}",
+            "sink.transaction-naming-strategy": "POOLING",
+            "properties.transaction.timeout.ms": "900000",
+        }
+    columns = (_USER, _RECORD, _TIME) if keyed else (_RECORD,)
+    table.execute_sql(ddl(topic, columns, options))
+
+
+def _kafka(settings: Settings, topic: str) -> dict[str, str]:
+    return {"connector": "kafka", "topic": topic, "properties.bootstrap.servers": settings.kafka.bootstrap}

@@ -1,0 +1,91 @@
+"""Why a record is not let in, said so that its sender can mend it."""
+
+import re
+from base64 import b64encode
+
+from msgspec import DecodeError, ValidationError, json
+
+from schemas.rejects import Reason, Rejected
+
+_PATH = re.compile(r" - at `(\$[^`]*)`$")
+_FIELD = re.compile(r"required field `([^`]*)`")
+
+# msgspec's own words -> our reason. The first that fits counts.
+_VALIDATION = (
+    (re.compile(r"^Object missing required field"), Reason.MISSING_FIELD),
+    (re.compile(r"^Invalid enum value"), Reason.UNKNOWN_KIND),
+    (re.compile(r"of length [<>]="), Reason.WRONG_LENGTH),
+    (re.compile(r"out of range|`(int|float)( \| null)?` [<>]=?"), Reason.OUT_OF_RANGE),
+)
+_SURROGATE = re.compile("surrogate")
+
+
+class Unsafe(ValueError):
+    """An id holds a character that would break keys or logs downstream."""
+
+    def __init__(self, field: str) -> None:
+        super().__init__("Expected no control character and no brace - at `$." + field + "`")
+
+
+def explain(error: Exception) -> tuple[Reason, str, str]:
+    """Say reason, path and detail of what a decoder raised.
+
+    >>> try:
+    ...     json.decode(b'{"dwell_ms": "long"}', type=dict[str, int])
+    ... except ValidationError as error:
+    ...     explain(error)
+    (<Reason.WRONG_TYPE: 'wrong_type'>, '$[...]', 'Expected `int`, got `str`')
+    """
+    message = str(error)
+    found = _PATH.search(message)
+    path, detail = (found[1], message[: found.start()]) if found else ("", message)
+    if isinstance(error, Unsafe):
+        return Reason.UNSAFE_TEXT, path, detail
+    if isinstance(error, ValidationError):
+        for pattern, reason in _VALIDATION:
+            if pattern.search(detail):
+                field = _FIELD.search(detail)
+                return reason, f"{path or '$'}.{field[1]}" if field else path, detail
+        if not path and detail.startswith("Expected `object`"):
+            return Reason.NOT_OBJECT, "$", detail
+        return Reason.WRONG_TYPE, path, detail
+    if isinstance(error, RecursionError):
+        return Reason.TOO_DEEP, "", "nested too deep"
+    if isinstance(error, UnicodeError) or _SURROGATE.search(message):
+        return Reason.NOT_UTF8, "", detail
+    if isinstance(error, DecodeError):
+        return Reason.NOT_JSON, "", detail
+    # A reader must be total: one record that raised would restart the job for ever.
+    return Reason.WRONG_TYPE, path, detail
+
+
+def rejection(error: Exception, body: bytes, *, at: int, partition: int, offset: int, kept_bytes: int) -> Rejected:
+    """Make the record of the topic `rejected` out of a body and what its decoder raised."""
+    reason, path, detail = explain(error)
+    return rejected(
+        reason, body, at=at, partition=partition, offset=offset, kept_bytes=kept_bytes, path=path, detail=detail
+    )
+
+
+def rejected(
+    reason: Reason,
+    body: bytes,
+    *,
+    at: int,
+    partition: int,
+    offset: int,
+    kept_bytes: int,
+    path: str = "",
+    detail: str = "",
+) -> Rejected:
+    """Make the record of the topic `rejected`; the body's start goes with it, base64."""
+    return Rejected(
+        reason=reason,
+        at=at,
+        path=path,
+        detail=detail,
+        partition=partition,
+        offset=offset,
+        bytes=len(body),
+        body=b64encode(body[:kept_bytes]).decode(),
+    )
