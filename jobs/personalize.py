@@ -20,6 +20,14 @@ log = logging.getLogger("trimtab")
 
 LIVE = Reading()
 
+EVENTS = "INSERT INTO events SELECT user_id, record, event_time FROM readings WHERE code > 0"
+REFUSED = "INSERT INTO rejected SELECT record FROM readings WHERE code < 0"
+DECISIONS = (
+    "INSERT INTO decisions SELECT user_id, d.record, TO_TIMESTAMP_LTZ(slice_end, 3) FROM decided"
+    " WHERE d.record IS NOT NULL"
+)
+FAILED_WRITES = "INSERT INTO rejected SELECT failure FROM written WHERE failure IS NOT NULL"
+
 
 def literals(settings: Settings) -> Mapping[str, Literal]:
     """Name every number that the views take from conf."""
@@ -42,17 +50,15 @@ def literals(settings: Settings) -> Mapping[str, Literal]:
     }
 
 
-def build(table: TableEnvironment, settings: Settings, reading: Reading = LIVE, *, serve: bool = True) -> StatementSet:
-    """Lay the pipeline: sources, steps, sinks.
+def declare(table: TableEnvironment, settings: Settings, reading: Reading = LIVE) -> None:
+    """Name what the sinks are filled from: the source, the functions, the views.
 
     Args:
-        table: the environment to lay it in.
+        table: the environment to declare it in.
         settings: see conf/base.toml.
         reading: where to start and stop.
-        serve: whether decisions go to Redis; a replay of the past has nobody to serve.
     """
     source(table, settings, "clicks", reading)
-
     follower = Follower(settings.releases.store, settings.releases.poll, settings.releases.load_timeout, now_ms, log)
     table.create_temporary_system_function("clean", udf(Clean(settings), result_type=CLEAN, func_type="pandas"))
     table.create_temporary_system_function(
@@ -64,19 +70,29 @@ def build(table: TableEnvironment, settings: Settings, reading: Reading = LIVE, 
     for view in views(files("jobs").joinpath("personalize.sql").read_text(), literals(settings)):
         table.execute_sql(view)
 
+
+def build(table: TableEnvironment, settings: Settings, reading: Reading = LIVE, *, serve: bool = True) -> StatementSet:
+    """Lay the pipeline: sources, steps, sinks.
+
+    Args:
+        table: the environment to lay it in.
+        settings: see conf/base.toml.
+        reading: where to start and stop.
+        serve: whether decisions go to Redis; a replay of the past has nobody to serve.
+    """
+    declare(table, settings, reading)
     sink(table, settings, "events")
     sink(table, settings, "decisions")
     sink(table, settings, "rejected", keyed=False)
     flow = table.create_statement_set()
-    flow.add_insert_sql("INSERT INTO events SELECT user_id, record, event_time FROM readings WHERE code > 0")
-    flow.add_insert_sql("INSERT INTO rejected SELECT record FROM readings WHERE code < 0")
-    flow.add_insert_sql(
-        "INSERT INTO decisions SELECT user_id, d.record, TO_TIMESTAMP_LTZ(slice_end, 3) FROM decided"
-        " WHERE d.record IS NOT NULL"
-    )
-    if serve:
-        flow.add_insert_sql("INSERT INTO rejected SELECT failure FROM written WHERE failure IS NOT NULL")
+    for insert in (EVENTS, REFUSED, DECISIONS, *([FAILED_WRITES] if serve else [])):
+        flow.add_insert_sql(insert)
     return flow
+
+
+def planned(flow: StatementSet, settings: Settings) -> str:
+    """Plan the pipeline; sums since a landmark are kept for twice the longest stretch between two events of one."""
+    return compiled(flow, fading_ttl_ms=2 * (settings.time.session_cap + settings.time.session_gap))
 
 
 def main(settings: Settings, arguments: list[str]) -> int:
@@ -84,6 +100,5 @@ def main(settings: Settings, arguments: list[str]) -> int:
     del arguments
     table = environment(settings, name="trimtab-personalize", jars=connectors())
     flow = build(table, settings)
-    plan = compiled(flow, fading_ttl_ms=2 * (settings.time.session_cap + settings.time.session_gap))
-    execute(table, plan).wait()
+    execute(table, planned(flow, settings)).wait()
     return 0

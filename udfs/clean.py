@@ -12,7 +12,7 @@ from schemas.rejects import Reason
 from schemas.settings import Clean, Format
 from udfs.mapping import reader
 from udfs.pseudonym import pseudonymiser
-from udfs.refusal import Unsafe, rejected, rejection
+from udfs.refusal import UnsafeTextError, rejected, rejection
 
 _CODE = {kind.value: code for kind, code in CODE.items()}
 _CONTROL = dict.fromkeys([*range(0x20), 0x7F])
@@ -39,15 +39,15 @@ def check_texts(event: RawEvent, body: bytes) -> None:
     Raw control characters are no JSON, so only a body with a backslash can hide one.
 
     Raises:
-        Unsafe: naming the field.
+        UnsafeTextError: naming the field.
     """
     if "{" in event.user_id or "}" in event.user_id:
-        raise Unsafe("user_id")
+        raise UnsafeTextError("user_id")
     if b"\\" in body:
         for field in ("user_id", "event_id", "item", "page", "slot", "decision_id", "shown"):
             text = getattr(event, field)
             if text is not None and text.translate(_CONTROL) != text:
-                raise Unsafe(field)
+                raise UnsafeTextError(field)
 
 
 class Cleaner:

@@ -107,8 +107,8 @@ class Decider:
             moment_id = decision_id(user_id, end, versions)
             cards: dict[str, SlotCard] = {}
             traces: dict[str, Trace] = {}
-            for name, ranked in lists.items():
-                cards[name], traces[name] = ranked.card(row, f"{moment_id}.{name}", clicked[row], expires)
+            for name, found in lists.items():
+                cards[name], traces[name] = found.card(row, f"{moment_id}.{name}", clicked[row], expires)
             for name, chooser in self._choosers.items():
                 count = shown[name][row] if name in shown else 0
                 cards[name], traces[name] = chooser.choose(f"{moment_id}.{name}", user_id, session, count, expires)
@@ -133,7 +133,7 @@ def decision_id(user_id: str, seq: int, versions: Versions) -> str:
     """Name a decision by what it was made from, so that a restart gives it the same name.
 
     >>> decision_id("k0:ada", 1767225600000, Versions("c1", "m1"))
-    '?'
+    'YoGayg1j4E3C'
     """
     made_from = f"{user_id}|{seq}|{versions.catalogue}|{versions.model}|{VERSION}"
     return urlsafe_b64encode(blake2b(made_from.encode(), digest_size=9).digest()).decode()

@@ -14,7 +14,8 @@ def bounds(lags_ms: NDArray[np.int64]) -> NDArray[np.int64]:
     """
     lags = np.maximum(lags_ms, 1)
     step = 10 ** np.maximum(np.floor(np.log10(lags)).astype(np.int64) - 1, 0)
-    return -(-lags // step) * step
+    upper: NDArray[np.int64] = -(-lags // step) * step
+    return upper
 
 
 def histogram(lags_ms: NDArray[np.int64]) -> dict[int, int]:

@@ -3,7 +3,7 @@
 import re
 from base64 import b64encode
 
-from msgspec import DecodeError, ValidationError, json
+from msgspec import DecodeError, ValidationError
 
 from schemas.rejects import Reason, Rejected
 
@@ -20,7 +20,7 @@ _VALIDATION = (
 _SURROGATE = re.compile("surrogate")
 
 
-class Unsafe(ValueError):
+class UnsafeTextError(ValueError):
     """An id holds a character that would break keys or logs downstream."""
 
     def __init__(self, field: str) -> None:
@@ -30,8 +30,9 @@ class Unsafe(ValueError):
 def explain(error: Exception) -> tuple[Reason, str, str]:
     """Say reason, path and detail of what a decoder raised.
 
+    >>> import msgspec
     >>> try:
-    ...     json.decode(b'{"dwell_ms": "long"}', type=dict[str, int])
+    ...     msgspec.json.decode(b'{"dwell_ms": "long"}', type=dict[str, int])
     ... except ValidationError as error:
     ...     explain(error)
     (<Reason.WRONG_TYPE: 'wrong_type'>, '$[...]', 'Expected `int`, got `str`')
@@ -39,16 +40,8 @@ def explain(error: Exception) -> tuple[Reason, str, str]:
     message = str(error)
     found = _PATH.search(message)
     path, detail = (found[1], message[: found.start()]) if found else ("", message)
-    if isinstance(error, Unsafe):
-        return Reason.UNSAFE_TEXT, path, detail
     if isinstance(error, ValidationError):
-        for pattern, reason in _VALIDATION:
-            if pattern.search(detail):
-                field = _FIELD.search(detail)
-                return reason, f"{path or '$'}.{field[1]}" if field else path, detail
-        if not path and detail.startswith("Expected `object`"):
-            return Reason.NOT_OBJECT, "$", detail
-        return Reason.WRONG_TYPE, path, detail
+        return _against_schema(path, detail)
     if isinstance(error, RecursionError):
         return Reason.TOO_DEEP, "", "nested too deep"
     if isinstance(error, UnicodeError) or _SURROGATE.search(message):
@@ -56,6 +49,16 @@ def explain(error: Exception) -> tuple[Reason, str, str]:
     if isinstance(error, DecodeError):
         return Reason.NOT_JSON, "", detail
     # A reader must be total: one record that raised would restart the job for ever.
+    return (Reason.UNSAFE_TEXT if isinstance(error, UnsafeTextError) else Reason.WRONG_TYPE), path, detail
+
+
+def _against_schema(path: str, detail: str) -> tuple[Reason, str, str]:
+    for pattern, reason in _VALIDATION:
+        if pattern.search(detail):
+            field = _FIELD.search(detail)
+            return reason, f"{path or '$'}.{field[1]}" if field else path, detail
+    if not path and detail.startswith("Expected `object`"):
+        return Reason.NOT_OBJECT, "$", detail
     return Reason.WRONG_TYPE, path, detail
 
 

@@ -28,4 +28,5 @@ def faded_rate(grown: Column, age_ms: Column, tau_ms: float) -> Column:
     [2.07, 2.07]
     """
     shrink = np.exp(-age_ms / tau_ms)
-    return grown * shrink / (tau_ms / 1000.0 * (1.0 - shrink))
+    rate: Column = grown * shrink / (tau_ms / 1000.0 * (1.0 - shrink))
+    return rate

@@ -11,15 +11,12 @@ from redis.retry import Retry
 
 from schemas.settings import Redis as RedisSettings
 
-_HEAD_BYTES = 40
-"""Enough of a value to hold its `v` and `seq`."""
-
-# The value stays a plain string that `redis-cli GET` shows, so its `seq` is read from its head.
+# The value stays a plain string that `redis-cli GET` shows, so its `seq` is read from its first 40 bytes.
 COMPARE_AND_SET = """
 local done = {}
 for i, key in ipairs(KEYS) do
   local seq, expires, value = ARGV[3 * i - 2], ARGV[3 * i - 1], ARGV[3 * i]
-  local held = string.match(redis.call('GETRANGE', key, 0, %d), '^{"v":%%d+,"seq":(%%d+)')
+  local held = string.match(redis.call('GETRANGE', key, 0, 39), '^{"v":%d+,"seq":(%d+)')
   if held and tonumber(held) > tonumber(seq) then
     done[i] = 0
   else
@@ -28,7 +25,7 @@ for i, key in ipairs(KEYS) do
   end
 end
 return done
-""" % (_HEAD_BYTES - 1)
+"""
 
 LAG_TTL_S = 3600
 
@@ -51,7 +48,7 @@ class Entry(NamedTuple):
     value: str
 
 
-def connect(conf: RedisSettings) -> "Redis | RedisCluster":
+def connect(conf: RedisSettings) -> Any:
     """Open a client with bounded waits and no retries of its own; a cluster is recognised by its INFO.
 
     Raises:
@@ -61,7 +58,7 @@ def connect(conf: RedisSettings) -> "Redis | RedisCluster":
         "socket_connect_timeout": conf.connect_timeout / 1000,
         "socket_timeout": conf.command_timeout / 1000,
     }
-    client = Redis.from_url(conf.url, retry=Retry(NoBackoff(), 0), **bounds)
+    client: Any = Redis.from_url(conf.url, retry=Retry(NoBackoff(), 0), **bounds)
     if client.info("cluster").get("cluster_enabled"):
         client.close()
         return RedisCluster.from_url(conf.url, **bounds)
@@ -77,7 +74,7 @@ class Cards:
         self._monotonic = monotonic
         self._closed_until = float("-inf")
         self._script: Any = None
-        self._client: Redis | RedisCluster | None = None
+        self._client: Any = None  # Redis or RedisCluster; redis-py types its answers as if they might be awaited
         self._per_call = conf.keys_per_call
         self.trouble = ""
         """What Redis last said, empty while it answers."""

@@ -56,12 +56,12 @@ def render(literal: Literal) -> str:
 
 
 def views(sql: str, literals: Mapping[str, Literal]) -> list[str]:
-    """Split a view file into statements and fill in its ${names}.
+    r"""Split a view file into statements and fill in its ${names}.
 
     Raises:
         Refusal: a name is unknown, or a literal is never used.
 
-    >>> views("-- Grain.\\nCREATE TEMPORARY VIEW a AS SELECT ${n};", {"n": 1})
+    >>> views("-- Grain.\nCREATE TEMPORARY VIEW a AS SELECT ${n};", {"n": 1})
     ['CREATE TEMPORARY VIEW a AS SELECT 1']
     """
     text = "\n".join(line for line in sql.splitlines() if not line.lstrip().startswith("--"))

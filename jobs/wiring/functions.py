@@ -119,6 +119,10 @@ class Decide(ScalarFunction):  # type: ignore[misc]  # pyflink ships no types
         card, record, expires = zip(*(verdict or nothing for verdict in verdicts), strict=True)
         return pd.DataFrame({"card": card, "record": record, "expires": np.array(expires, np.int64)}, copy=False)
 
+    def close(self) -> None:
+        """Let go of what the follower opened."""
+        self._follower.close()
+
 
 class Serve(ScalarFunction):  # type: ignore[misc]  # pyflink ships no types
     """`serve(user_id, slice_end, first_ms, card, expires)`: write to Redis, return what failed, else NULL.

@@ -1,0 +1,94 @@
+"""One command line for everything: python -m jobs <verb>."""
+
+import argparse
+import os
+import sys
+import zipfile
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Final
+
+import jobs
+from jobs.wiring import Refusal
+from jobs.wiring.settings import load, render
+
+VERBS: Final = {
+    "topics": ("jobs.topics", "show how the broker's topics differ from conf/topics.toml, and put them right"),
+    "pulse": ("jobs.pulse", "keep every partition of the raw topic moving, so that no window waits"),
+    "release": ("jobs.release", "publish a catalogue or a model, list what is in force"),
+    "train": ("jobs.train", "fit a model and hold it against its gates"),
+    "personalize": ("jobs.personalize", "run the job: clicks in, decisions to Kafka and Redis"),
+    "run": ("jobs.local.run", "start everything on this machine: broker, Redis, website, job"),
+    "website": ("jobs.local.website", "play the pretend website's visitors"),
+    "replay": ("jobs.replay", "decide a topic again and compare"),
+    "package": ("jobs.package", "build the archive that a cluster takes"),
+    "cluster": ("jobs.local.cluster", "start a Flink cluster on this machine"),
+    "submit": ("jobs.submit", "hand the archive to a Flink cluster"),
+    "stop": ("jobs.stop", "stop a job with a savepoint"),
+    "config": ("jobs.config", "check the settings and print each with its origin"),
+}
+"""Verb -> the module whose `main(settings, arguments)` does it, and what it does."""
+
+REFUSED: Final = 2
+INTERRUPTED: Final = 130
+
+
+def main(arguments: Sequence[str], environ: Mapping[str, str], folder: Path) -> int:
+    """Run one verb and return its exit code: 2 where something outside does not fit, 130 after Ctrl-C."""
+    try:
+        return _run(arguments, environ, folder)
+    except Refusal as refusal:
+        print(f"trimtab: {refusal}", file=sys.stderr)
+        return REFUSED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def root(folder: Path) -> Traversable:
+    """Find what holds conf/: this folder, else what holds jobs/, be it a folder or an archive on the path."""
+    if (folder / "conf").is_dir():
+        return folder
+    above = Path(jobs.__path__[0]).parent
+    return zipfile.Path(above) if above.is_file() else above
+
+
+def _run(arguments: Sequence[str], environ: Mapping[str, str], folder: Path) -> int:
+    asked = _parser().parse_args(arguments)
+    if asked.verb is None and not asked.print_config:
+        print(_parser().format_help(), end="")
+        return 0
+    if asked.verb is not None and asked.verb not in VERBS:
+        raise Refusal(f'there is no verb "{asked.verb}"; there are: {", ".join(VERBS)}')
+    env = asked.env or environ.get("TRIMTAB_ENV") or "local"
+    loaded = load(root(folder), env, environ, asked.set)
+    # `config` is this flag with its checks: only here are the origins still known.
+    if asked.print_config or asked.verb == "config":
+        print(render(loaded), flush=True)
+    if asked.verb is None:
+        return 0
+    done: int = import_module(VERBS[asked.verb][0]).main(loaded.settings, asked.arguments)
+    return done
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m jobs",
+        usage="python -m jobs [--env NAME] [--set a.b=c ...] [--print-config] VERB [arguments]",
+        description="\n".join(["verbs:", *(f"  {verb:<12} {about}" for verb, (_, about) in VERBS.items())]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--env", metavar="NAME", help="which conf/<NAME>.toml (else TRIMTAB_ENV, else local)")
+    parser.add_argument(
+        "--set", metavar="a.b=c", action="append", default=[], help="change one setting; may be repeated"
+    )
+    parser.add_argument("--print-config", action="store_true", help="print the settings first, each with its origin")
+    parser.add_argument("verb", nargs="?", metavar="VERB", help=argparse.SUPPRESS)
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:], os.environ, Path.cwd()))

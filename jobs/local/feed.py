@@ -1,0 +1,272 @@
+"""Lets the past happen again: a file's records, or a topic's, fed to an embedded broker at their own times."""
+
+import gzip
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from msgspec import ValidationError, json
+from msgspec.structs import replace
+
+from jobs.wiring import Refusal, wire
+from schemas.events import PULSE_BODY
+from schemas.settings import Format, TimePath, Topic
+from udfs.mapping import dig, explode, moment_ms
+
+EARLIEST_MS: Final = 1
+"""When records happen that have no time and none before them; to the client library 0 means now."""
+
+_LATEST_MS: Final = 4_102_444_800_000
+_OWN_TIME: Final = TimePath("occurred_at", "ms")
+_OWN_USER: Final = "user_id"
+_AT_ONCE: Final = 10_000
+_WAIT_S: Final = 30.0
+_ENDLESS: Final = str(2**63 - 1)
+
+
+class Record(NamedTuple):
+    """One record of the raw topic, and when and where it is to lie there.
+
+    Attributes:
+        at: its Kafka timestamp, ms since 1970.
+        partition: of the topic.
+        key: the raw user id, if it has one.
+        body: what the tracker sent; None is a record without a value.
+    """
+
+    at: int
+    partition: int
+    key: bytes | None
+    body: bytes | None
+
+
+class Taken(NamedTuple):
+    """One record of a topic, as it lies there."""
+
+    partition: int
+    offset: int
+    at: int
+    key: bytes | None
+    body: bytes | None
+
+
+class Survey(NamedTuple):
+    """What a file holds.
+
+    Attributes:
+        lines: in the file.
+        bare: lines that hold no record of a person: pulses, empty lists.
+        records: to be fed.
+        in_order: whether no record is older than the one before it.
+    """
+
+    lines: int
+    bare: int
+    records: int
+    in_order: bool
+
+
+def lines(path: Path) -> Iterator[bytes]:
+    """Read a file line by line, unpacking it where its name ends with .gz.
+
+    Raises:
+        Refusal: it cannot be read, or is damaged.
+    """
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            for line in file:
+                yield line.removesuffix(b"\n")
+    except (OSError, EOFError, zlib.error) as error:
+        raise Refusal(f"{path}: cannot be read: {error}") from error
+
+
+def of_line(line: bytes, form: Format, partitions: int, before: int) -> list[Record]:
+    """Give a line's records; one that cannot be understood is fed as it is, for the job to refuse and count.
+
+    Args:
+        line: of the file.
+        form: the tracker's format.
+        partitions: of the raw topic.
+        before: time of the record before, ms; for records that have none.
+
+    >>> of_line(b'{"user_id":"ada","kind":"view","occurred_at":1767225600000}', Format(about=""), 4, 7)
+    [Record(at=1767225600000, partition=1, key=b'ada', body=b'{"user_id":"ada","kind":"view","occurred_at":1767225600000}')]
+    >>> of_line(b"no json", Format(about=""), 4, 7)
+    [Record(at=7, partition=0, key=None, body=b'no json')]
+    """
+    if line == PULSE_BODY:
+        return []  # a pulse has no time of its own, and a bounded replay needs none
+    try:
+        whole = json.decode(line)
+        parts = list(explode(whole, form.explode))
+    except (ValueError, RecursionError):
+        return [Record(before, partition_of(None, partitions), None, line)]
+    records: list[Record] = []
+    for part in parts:
+        body = line if form.explode is None else json.encode(part)
+        key = user_key(part, form.user_id or _OWN_USER)
+        before = _moment(part, form.time or _OWN_TIME, before)
+        records.append(Record(before, partition_of(key, partitions), key, body))
+    return records
+
+
+def survey(path: Path, form: Format) -> Survey:
+    """Read a file once to know how much it holds and whether it is in the order of time.
+
+    Raises:
+        Refusal: it cannot be read.
+    """
+    count = bare = fed = newest = 0
+    in_order = True
+    for found in _by_line(path, form, 1):
+        count += 1
+        bare += not found
+        fed += len(found)
+        for record in found:
+            in_order = in_order and record.at >= newest
+            newest = max(newest, record.at)
+    return Survey(count, bare, fed, in_order)
+
+
+def records(path: Path, form: Format, partitions: int, *, in_order: bool) -> Iterable[Record]:
+    """Give a file's records in the order of time: as they come, or sorted in memory where the file is not.
+
+    Records of the same time stay in the file's order.
+    """
+    found = chain.from_iterable(_by_line(path, form, partitions))
+    return found if in_order else sorted(found, key=lambda record: record.at)
+
+
+def user_key(record: Any, path: str) -> bytes | None:
+    """Dig out the raw user id; None where there is none.
+
+    >>> user_key({"user": "ada"}, "user"), user_key({"session": 7}, "session"), user_key([], "user")
+    (b'ada', b'7', None)
+    """
+    found = dig(record, path)
+    if isinstance(found, bool) or not isinstance(found, str | int):
+        return None
+    return str(found).encode()
+
+
+def partition_of(key: bytes | None, partitions: int) -> int:
+    """Choose a partition by the key alone, whatever client writes.
+
+    >>> partition_of(b"ada", 4), partition_of(None, 4)
+    (1, 0)
+    """
+    return zlib.crc32(key or b"") % partitions
+
+
+def replayable(topics: Mapping[str, Topic]) -> dict[str, Topic]:
+    """Let topics hold the past: the raw one takes each record's own time, and none drops what is old."""
+    ageless = {"retention.ms": "-1", "message.timestamp.after.max.ms": _ENDLESS}
+    return {
+        name: replace(
+            topic,
+            config=topic.config
+            | ageless
+            | ({"message.timestamp.type": "CreateTime"} if "message.timestamp.type" in topic.config else {}),
+        )
+        for name, topic in topics.items()
+    }
+
+
+def produce(bootstrap: str, topic: str, fed: Iterable[Record]) -> None:
+    """Write records to a topic, in their order, and return when the broker has them all.
+
+    Raises:
+        Refusal: the broker does not take one.
+    """
+    refused: list[str] = []
+
+    def delivered(error: KafkaError | None, _message: Message) -> None:
+        if error:
+            refused.append(error.str())
+
+    producer = wire.producer(bootstrap)
+    for number, record in enumerate(fed, start=1):
+        while not refused:
+            try:
+                producer.produce(
+                    topic,
+                    record.body,
+                    record.key,
+                    partition=record.partition,
+                    timestamp=record.at,
+                    on_delivery=delivered,
+                )
+            except BufferError:
+                producer.poll(1.0)
+                continue
+            except KafkaException as error:
+                refused.append(f"record {number}: {error.args[0].str()}")
+            break
+        if refused:
+            break
+        producer.poll(0)
+    left = producer.flush(_WAIT_S)
+    if refused or left:
+        raise Refusal(f"{topic}: the broker does not take the records: {refused[0] if refused else 'no answer'}")
+
+
+def collect(bootstrap: str, topic: str) -> list[Taken]:
+    """Read a topic from its beginning to the end that it has now; within a partition in order.
+
+    Raises:
+        Refusal: the broker does not answer, or stops answering.
+    """
+    consumer = Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": "collect",  # the library asks for one; nothing is committed under it
+            "enable.auto.commit": False,
+            "log_level": 0,
+        }
+    )
+    taken: list[Taken] = []
+    try:
+        places = [TopicPartition(topic, each) for each in consumer.list_topics(topic, _WAIT_S).topics[topic].partitions]
+        ends = {place.partition: consumer.get_watermark_offsets(place, _WAIT_S) for place in places}
+        left = {partition: high for partition, (low, high) in ends.items() if high > low}
+        consumer.assign([TopicPartition(topic, partition, ends[partition][0]) for partition in left])
+        while left:
+            messages = consumer.consume(_AT_ONCE, 1.0) or consumer.consume(1, _WAIT_S)
+            if not messages:
+                raise Refusal(f"{topic}: the broker stopped answering with {len(taken)} records read")
+            for message in messages:
+                if message.error():
+                    raise KafkaException(message.error())
+                one = _taken(message)
+                taken.append(one)
+                if one.offset + 1 >= left.get(one.partition, 0):
+                    left.pop(one.partition, None)
+    except KafkaException as error:
+        raise Refusal(f"{topic}: cannot be read: {error.args[0].str()}") from error
+    finally:
+        consumer.close()
+    return taken
+
+
+def _taken(message: Message) -> Taken:
+    _, at = message.timestamp()
+    return Taken(message.partition(), message.offset(), at, message.key(), message.value())
+
+
+def _by_line(path: Path, form: Format, partitions: int) -> Iterator[list[Record]]:
+    before = EARLIEST_MS
+    for line in lines(path):
+        found = of_line(line, form, partitions, before)
+        before = found[-1].at if found else before
+        yield found
+
+
+def _moment(record: Any, where: TimePath, before: int) -> int:
+    try:
+        at = moment_ms(record, where)
+    except ValidationError:
+        return before
+    return at if EARLIEST_MS <= at <= _LATEST_MS else before

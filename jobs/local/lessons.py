@@ -1,0 +1,194 @@
+"""What people of the pretend world were shown and clicked: rows to learn from, made without a running pipeline."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from jobs.local.world import ARMS, LESSONS, PUPILS, STEPS, Column, Index, Mask, Step, Visit, World, places, seeded
+from schemas.events import Kind
+from schemas.settings import KindPoints, Settings, Time
+from schemas.signals import FEATURES
+from schemas.slices import MOMENT
+from schemas.slots import Rerank
+from udfs.catalogue import Catalogue
+from udfs.rank import features
+from udfs.signals import signals
+
+PAGES: Final = 24
+"""Page views of one person: two sessions, as a rule."""
+
+_LEAVES: Final = 1.0 / 12.0
+_AWAY_MS: Final = 8 * 60_000.0  # median; a third stays away for longer than a session's gap or its card's life
+_DAY_MS: Final = 86_400_000.0
+_FIRST_MS: Final = 1_767_225_600_000
+_PINNED, _CANDIDATES, _ANYTHING = range(3)
+_MIXTURE: Final = (0.3, 0.5, 0.2)
+"""What the pages showed: the pinned items, items the prefilter would offer, or anything; always in random order,
+so that no item's place speaks for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lessons:
+    """One row per item shown, in the order of the page views."""
+
+    features: Column  # (rows, len(FEATURES))
+    clicked: Mask  # (rows,)
+    user: Index  # (rows,)
+    at_ms: NDArray[np.int64]  # (rows,) of the page view
+
+
+class Memory:
+    """What the pipeline would remember of some users: the columns of `schemas.slices.Moment`, event by event.
+
+    The views `recalled` to `fading` of the job, in numpy; only the columns that signals are made of.
+    """
+
+    def __init__(self, users: int, time: Time, taus_ms: tuple[int, int, int]) -> None:
+        """Know nothing of anybody."""
+        self._time = time
+        self._taus_ms = np.array(taus_ms, dtype=np.float64)[:, None]
+        self._last_ms = np.zeros(users, dtype=np.int64)
+        self._fading = np.zeros((3, users))
+        self._columns = {name: np.zeros(users, dtype=np.int64) for name in MOMENT}
+
+    def observe(self, who: Mask, at_ms: NDArray[np.int64], points: NDArray[np.int64], *, click: bool) -> None:
+        """Take in one event of each of `who`, later than all of theirs before.
+
+        Args:
+            who: which users, (users,).
+            at_ms: event time, (users,).
+            points: engagement of the event, thousandths of a point, (users,).
+            click: whether the event is a click.
+        """
+        now, slice_ms = self._columns, self._time.slice
+        slice_end = np.where(who, (at_ms // slice_ms + 1) * slice_ms, now["slice_end"])
+        begins = slice_end != now["slice_end"]
+        session = begins & ((self._last_ms == 0) | (at_ms - self._last_ms > self._time.session_gap))
+        now["prev_ms"] = np.where(begins, self._last_ms, now["prev_ms"])
+        now["first_ms"] = np.where(begins, at_ms, now["first_ms"])
+        now["session_start"] = np.where(session, at_ms, now["session_start"])
+        now["slice_end"] = slice_end
+        for name in ("session_slices", "session_clicks"):
+            now[name] = np.where(session, 0, now[name])
+        now["session_slices"] += begins
+        now["session_clicks"] += who & click
+        now["life_slices"] += begins
+        self._add(who, begins, points)
+        self._last_ms = np.where(who, at_ms, self._last_ms)
+
+    def _add(self, who: Mask, begins: Mask, points: NDArray[np.int64]) -> None:
+        now, slice_ms, cap_ms = self._columns, self._time.slice, self._time.session_cap
+        before = np.where(begins, 0, now["points"])
+        added = np.where(who, points, 0)
+        now["points"] = before + added
+        now["life_points"] += added
+        now["life_squares"] += now["points"] ** 2 - before**2
+        first = now["session_start"] // slice_ms * slice_ms
+        landmark = first + (now["slice_end"] - 1 - first) // cap_ms * cap_ms
+        kept = np.where(landmark == now["landmark"], self._fading, 0.0)
+        now["landmark"] = np.where(who, landmark, now["landmark"])
+        grown = added / 1000.0 * np.exp((now["slice_end"] - now["landmark"]) / self._taus_ms)
+        self._fading = np.where(who, kept + grown, self._fading)
+
+    def moments(self) -> dict[str, NDArray[Any]]:
+        """The columns as they stand at the end of each user's newest slice."""
+        fast, mid, slow = self._fading
+        return {**self._columns, "fading_fast": fast, "fading_mid": mid, "fading_slow": slow}
+
+
+def lessons(settings: Settings, seed: int, rows: int) -> Lessons:
+    """Play page views until there are so many rows; those without a card, first in a session, are left out.
+
+    Args:
+        settings: slots, durations, horizons and engagement points.
+        seed: of the world; its people are others than the website's.
+        rows: how many items are shown.
+
+    Raises:
+        Refusal: the slots are not those the pages have.
+    """
+    slot, _ = places(settings.slots)
+    world = World.of(seed, 1 + rows // (slot.length * (PAGES - 4)), PUPILS)
+    pages = list(_played(world, settings, slot, seeded(seed, LESSONS)))
+    features, clicked, user, at_ms = (np.concatenate(column)[:rows] for column in zip(*pages, strict=True))
+    return Lessons(features, clicked, user, at_ms)
+
+
+Page = tuple[Column, Mask, Index, NDArray[np.int64]]
+"""The columns of Lessons, of one page view of each user."""
+
+
+def _played(world: World, settings: Settings, slot: Rerank, rng: Generator) -> Iterator[Page]:
+    """Play everybody's page views in step, each by their own clock."""
+    catalogue = Catalogue.parse("c0", world.shelf.catalogue_lines())
+    user = np.arange(len(world.crowd.segment))
+    horizons = settings.signals
+    memory = Memory(len(user), settings.time, (horizons.fast, horizons.mid, horizons.slow))
+    now_ms = _FIRST_MS + rng.uniform(0.0, _DAY_MS, len(user))
+    mood, arm = world.crowd.first_mood(user, rng), rng.integers(len(ARMS), size=len(user))
+    seen = np.zeros((len(user), len(catalogue.ids)), dtype=np.bool_)
+    last, begins = np.full(len(user), -1), np.ones(len(user), dtype=np.bool_)
+    for _ in range(PAGES):
+        feed = _feed(world, catalogue, slot, last, rng)
+        visit = world.visit(user, mood, feed, arm, seen=seen[user[:, None], feed], rng=rng)
+        clicked = [catalogue.ids[row] if row >= 0 else "" for row in last.tolist()]
+        if not begins.all():
+            table = features(signals(memory.moments(), horizons), clicked, catalogue, feed)
+            yield _page(table, visit, now_ms, ~begins)
+        _remember(memory, visit, now_ms, horizons.points)
+
+        opens = visit.opened >= 0
+        last = np.where(opens, visit.opened, last)
+        seen[user[opens], visit.opened[opens]] = True
+        begins = rng.random(len(user)) < _LEAVES
+        seen[begins] = False
+        arm = np.where(begins, rng.integers(len(ARMS), size=len(user)), arm)
+        mood = np.where(begins, world.crowd.first_mood(user, rng), world.crowd.next_mood(user, mood, rng))
+        now_ms = now_ms + visit.length_ms + begins * _AWAY_MS * rng.lognormal(0.0, 1.5, len(user))
+
+
+def _feed(world: World, catalogue: Catalogue, slot: Rerank, last: Index, rng: Generator) -> Index:
+    """Draw what each page shows, (users, length). Rows of catalogue and shelf are the same: both go by id."""
+    users = len(last)
+    pinned = np.broadcast_to(world.shelf.most_popular(slot.length), (users, slot.length))
+    interest = np.where(last >= 0, catalogue.codes[last], -1)
+    offered = rng.permuted(catalogue.candidates(slot.candidates)[interest], axis=1)[:, : slot.length]
+    anything = rng.random((users, len(catalogue.ids))).argpartition(slot.length, axis=1)[:, : slot.length]
+    source = rng.choice(len(_MIXTURE), users, p=_MIXTURE)[:, None]
+    return rng.permuted(np.select([source == _PINNED, source == _CANDIDATES], [pinned, offered], anything), axis=1)
+
+
+def _page(table: Column, visit: Visit, now_ms: Column, kept: Mask) -> Page:
+    length = table.shape[1]
+    clicked = visit.clicked[:, None] == np.arange(length)
+    user = np.flatnonzero(kept)
+    return (
+        table[kept].reshape(-1, len(FEATURES)),
+        clicked[kept].ravel(),
+        user.repeat(length),
+        now_ms[kept].astype(np.int64).repeat(length),
+    )
+
+
+def _remember(memory: Memory, visit: Visit, now_ms: Column, points: KindPoints) -> None:
+    for place, step in enumerate(STEPS):
+        at_ms = (now_ms + visit.offset_ms[:, place]).astype(np.int64)
+        memory.observe(visit.happens[:, place], at_ms, _points(step, visit, points), click=step.kind is Kind.CLICK)
+
+
+def _points(step: Step, visit: Visit, points: KindPoints) -> NDArray[np.int64]:
+    """Engagement of one step, thousandths of a point, (n,)."""
+    match step.kind:
+        case Kind.DWELL:
+            dwell_ms = visit.item_dwell_ms if step.on_item else visit.dwell_ms
+            worth = points.dwell_second * dwell_ms
+        case Kind.SCROLL:
+            depth = visit.item_scroll if step.on_item else visit.scroll
+            worth = points.scroll_page * 1000.0 * depth
+        case kind:
+            worth = np.full(len(visit.length_ms), 1000.0 * getattr(points, kind.value))
+    return worth.astype(np.int64)

@@ -1,0 +1,185 @@
+"""Everything on one machine: clicks enter Kafka, decisions reach Redis, and a website reads them and behaves so."""
+
+import argparse
+import os
+import sys
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+from confluent_kafka import Consumer, TopicPartition
+from redis import Redis
+
+from jobs import pulse, topics, train
+from jobs.local import processes
+from jobs.local.stack import Stack
+from jobs.local.website import Score, Website, line
+from jobs.wiring import Refusal, wire
+from jobs.wiring.cards import Cards
+from jobs.wiring.handover import changed, variables
+from schemas.reader import Reader
+from schemas.settings import Settings
+from udfs.lags import percentile
+
+START_S: Final = 180.0
+"""How long the job may take to its first heartbeat."""
+
+REPORT_S: Final = 5.0
+
+JOB_ENVIRONMENT: Final = {
+    # Python functions run in processes of their own, as on a cluster.
+    "_python_worker_execution_mode": "process",
+    "JVM_ARGS": "-XX:+UseParallelGC -Xmx2g",
+    "OMP_NUM_THREADS": "1",
+}
+
+
+def main(settings: Settings, arguments: list[str]) -> int:
+    """Run the main job on an embedded stack until the time is up or Ctrl-C; the exit code says whether it worked.
+
+    Raises:
+        Refusal: something did not come up, or the job ended by itself.
+    """
+    asked = _parser().parse_args(arguments)
+    root = Path.cwd()
+    began = time.monotonic()
+    with Stack(root) as stack:
+        changes = at_home(stack, root)
+        os.environ.update(variables(changes) | JOB_ENVIRONMENT)
+        here = changed(settings, changes)
+        print(f"Kafka at {stack.bootstrap}, Redis at {stack.redis_url}, logs in .local/logs", flush=True)
+        admin = wire.admin(here.kafka.bootstrap, here.kafka.wait)
+        topics.apply(admin, topics.difference(here.topics, topics.actual_topics(admin, here.topics)))
+        train.publish_demo(here, asked.seed)
+
+        job = processes.start("personalize", [sys.executable, "-m", "jobs", "personalize"], root)
+        over = threading.Event()
+        with ThreadPoolExecutor(2) as pool, Redis.from_url(here.redis.url) as redis:
+            cards = Cards(here.redis, time.monotonic)
+            try:
+                pulses = pool.submit(pulse.keep_alive, here, over)
+                _await_heartbeat(redis, cards, job, pulses)
+                print(
+                    f"first heartbeat {time.monotonic() - began:.0f} s after the start; opening the website", flush=True
+                )
+                website = _website(here, asked)
+                visitors = pool.submit(website.run, asked.seconds or float("inf"), over)
+                _watch(website, cards, redis, job, [visitors, pulses])
+            except KeyboardInterrupt:
+                print("stopping", flush=True)
+            finally:
+                over.set()
+            return _summary(here, website.score(), cards, redis)
+
+
+def at_home(stack: Stack, root: Path) -> dict[str, str | int]:
+    """Say what differs on an embedded stack: its addresses, and that all it leaves behind lies under `.local`."""
+    temporary = processes.home(root) / "temporary"
+    return {
+        "kafka.bootstrap": stack.bootstrap,
+        "redis.url": stack.redis_url,
+        "releases.store": str(temporary / "store"),
+        "flink.checkpoint_dir": str(temporary / "checkpoints"),
+        "flink.rest_port": 0,
+    }
+
+
+def _website(settings: Settings, asked: argparse.Namespace) -> Website:
+    return Website(
+        settings,
+        seed=asked.seed,
+        rate=asked.rate,
+        control_share=asked.control,
+        producer=wire.producer(settings.kafka.bootstrap),
+        reader=Reader.connect(settings.redis.url, prefix=settings.redis.prefix),
+        now=lambda: time.time_ns() // 1_000_000,
+        sleep=time.sleep,
+    )
+
+
+def _await_heartbeat(redis: Redis, cards: Cards, job: processes.Child, pulses: "Future[None]") -> None:
+    deadline = time.monotonic() + START_S
+    while not redis.exists(cards.heartbeat_key):
+        _check(job, [pulses])
+        if time.monotonic() > deadline:
+            raise Refusal(f"run: no heartbeat within {START_S:.0f} s; {job.last_words()}")
+        time.sleep(0.2)
+
+
+def _watch(website: Website, cards: Cards, redis: Redis, job: processes.Child, work: "list[Future[None]]") -> None:
+    visitors = work[0]
+    due = time.monotonic()
+    while not visitors.done():
+        _check(job, work)
+        if time.monotonic() >= due:
+            due += REPORT_S
+            lags = _lags(cards, redis, minutes=1)
+            waits = f"event to Redis p50 {percentile(lags, 0.5)} ms, p99 {percentile(lags, 0.99)} ms"
+            print(f"{line(website.score())}, {waits}", flush=True)
+        time.sleep(0.1)
+    visitors.result()
+
+
+def _check(job: processes.Child, work: "list[Future[None]]") -> None:
+    if job.ended():
+        raise Refusal(f"run: the job ended by itself; {job.last_words()}")
+    for each in work:
+        if each.done():
+            each.result()
+
+
+def _lags(cards: Cards, redis: Redis, minutes: int) -> dict[int, int]:
+    """Add up the histograms of this minute and of those before it."""
+    counted: Any = redis  # redis-py types its answers as if they might be awaited
+    now = time.time_ns() // 60_000_000_000
+    total: dict[int, int] = {}
+    for minute in range(now - minutes, now + 1):
+        for upper, count in counted.hgetall(cards.lag_key(minute)).items():
+            total[int(upper)] = total.get(int(upper), 0) + int(count)
+    return total
+
+
+def _summary(settings: Settings, score: Score, cards: Cards, redis: Redis) -> int:
+    decisions = _records(settings, "decisions")
+    users = sum(1 for _ in redis.scan_iter(cards.key("*"), count=1000))
+    lags = _lags(cards, redis, minutes=60)
+    for name, group in (("treated", score.treated), ("control", score.control)):
+        low, high = group.interval
+        print(
+            f"{name:<10} {group.views} page views, click rate {100 * group.click_rate:.1f} %"
+            f" (95 % {100 * low:.1f} to {100 * high:.1f}), {group.purchases} purchases"
+        )
+    print(
+        f"events in {score.events}, in the topic `events` {_records(settings, 'events')}, rejected"
+        f" {_records(settings, 'rejected')}\ndecisions out {decisions}, users in Redis {users},"
+        f" personalised share {100 * score.personalised_share:.0f} % of treated page views\n"
+        f"event to Redis: p50 {percentile(lags, 0.5)} ms, p99 {percentile(lags, 0.99)} ms"
+    )
+    if not users:
+        print("no decision reached Redis", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _records(settings: Settings, topic: str) -> int:
+    """Count a topic's records by its offsets."""
+    consumer = Consumer({"bootstrap.servers": settings.kafka.bootstrap, "group.id": "run"})
+    try:
+        ends = (
+            consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=5.0)
+            for partition in range(settings.topics[topic].partitions)
+        )
+        return sum(high - low for low, high in ends)
+    finally:
+        consumer.close()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m jobs run", description=__doc__)
+    parser.add_argument("--seconds", type=float, help="how long the website stays open; if not given, until Ctrl-C")
+    parser.add_argument("--rate", type=float, default=200.0, help="events per second (200)")
+    parser.add_argument("--seed", type=int, default=1, help="of the world and its visitors (1)")
+    parser.add_argument("--control", type=float, default=0.2, help="share of users who see the default (0.2)")
+    return parser

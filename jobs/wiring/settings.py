@@ -1,0 +1,276 @@
+"""Every number a team may change, read once at the start; what does not fit is refused in one line."""
+
+import difflib
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from importlib.resources.abc import Traversable
+from types import NoneType, UnionType
+from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
+
+import msgspec
+from msgspec.structs import fields
+
+from jobs.wiring.layers import BadSettings, Layers, Path, Table, Typed, dotted, stacked
+from schemas.settings import SECRETS, Millis, Settings
+from schemas.slots import MAX_CAPPED, Rerank, Variant, capped
+
+__all__ = ["BadSettings", "Loaded", "load", "render"]
+
+MAX_GROWTH: Final = 600
+"""Longest session in time constants: exp(709) is the largest that fits a double (forward decay, design of signals)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The settings, and for each dotted path the value as it was written and who wrote it."""
+
+    settings: Settings
+    origins: dict[str, tuple[object, str]]
+
+
+def load(root: Traversable, env: str, environ: Mapping[str, str], overrides: Sequence[str]) -> Loaded:
+    """Read the settings of one environment from `root`/conf, the environment and the command line.
+
+    Raises:
+        BadSettings: something is unknown, missing, of another type or unit, or contradicts something else.
+    """
+    layers = stacked(root, env, environ, overrides)
+    table = _checked(layers, layers.table, Settings, ())
+    settings = msgspec.convert(table, Settings, dec_hook=_duration)
+    written = dict(_leaves(table, ()))
+    for paths, sentence in _misfits(settings):
+        path = layers.last(paths)
+        values = ", ".join(f"{dotted(each)} = {_shown(written[each])}" for each in paths if each in written)
+        raise BadSettings(f"{layers.origin(path)}: {dotted(path)}: {sentence}; got {values}")
+    return Loaded(settings, {dotted(path): (value, layers.origin(path)) for path, value in written.items()})
+
+
+def render(loaded: Loaded) -> str:
+    """Print every setting with its origin, one a line; secrets are masked."""
+    lines = [
+        (f"{path} = {_shown(_masked(path, value))}", origin) for path, (value, origin) in sorted(loaded.origins.items())
+    ]
+    width = min(60, max(len(line) for line, _ in lines))  # the few longer ones stick out
+    return "\n".join(f"{line:<{width}}    # {origin}" for line, origin in lines)
+
+
+def _masked(path: str, value: object) -> object:
+    if path not in SECRETS or not value:
+        return value
+    if path != "redis.url":
+        return "***"
+    # Up to the last @, because a password may hold one; redis-py also takes it from the query.
+    url = re.sub(r"^([a-z+]+://[^:@]*:).*@", r"\1***@", str(value), flags=re.DOTALL)
+    return re.sub(r"([?&]password=)[^&#]*", r"\1***", url)
+
+
+def _leaves(table: Table, at: Path) -> Iterator[tuple[Path, object]]:
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, (*at, key))
+        else:
+            yield (*at, key), value
+
+
+# What each setting must be: the walk over the types of schemas.settings.
+
+
+def _checked(layers: Layers, value: object, annotation: Any, path: Path) -> Any:
+    """Return the value in TOML's own types once it fits; raise the one-line error where it does not."""
+    kind = _core(annotation)
+    if not _is_table(kind):
+        return _fitting(layers, value, annotation, path)
+    if not isinstance(value, dict):
+        raise _unfit(layers, value, annotation, path)
+    if get_origin(kind) is dict:
+        types = dict.fromkeys(value, get_args(kind)[1])
+        required: set[str] = set()
+    else:
+        struct, tags = _chosen(layers, value, kind, path)
+        types = tags | {field.name: field.type for field in fields(struct)}
+        required = {field.name for field in fields(struct) if field.required}
+    for key in value:
+        if key not in types:
+            raise BadSettings(
+                f"{layers.origin((*path, key))}: {dotted((*path, key))}: unknown key; {_nearest((*path, key), types)}"
+            )
+    for key in types:
+        if key in required and key not in value:
+            raise BadSettings(
+                f"{layers.origin(path)}: {dotted((*path, key))}: missing; expected {_expected(types[key])}"
+            )
+    checked = {key: _checked(layers, inner, types[key], (*path, key)) for key, inner in value.items()}
+    return _fitting(layers, checked, annotation, path)
+
+
+def _fitting(layers: Layers, value: object, annotation: Any, path: Path) -> object:
+    for reading in value.readings() if isinstance(value, Typed) else (value,):
+        try:
+            msgspec.convert(reading, annotation, dec_hook=_duration)
+        except msgspec.ValidationError:
+            continue
+        if not (isinstance(reading, float) and not math.isfinite(reading)):
+            return reading
+    raise _unfit(layers, value, annotation, path)
+
+
+def _unfit(layers: Layers, value: object, annotation: Any, path: Path) -> BadSettings:
+    name = dotted(path)
+    hidden = any(each == name or each.startswith(f"{name}.") for each in SECRETS)
+    found = "a value that is not shown" if hidden else _shown(value)
+    return BadSettings(f"{layers.origin(path)}: {name}: expected {_expected(annotation)}, got {found}")
+
+
+def _chosen(layers: Layers, table: Table, kind: Any, path: Path) -> tuple[type[msgspec.Struct], dict[str, Any]]:
+    """Pick the Struct a table stands for; of several, its tag field names the one."""
+    members = get_args(kind) or (kind,)
+    tag = members[0].__struct_config__.tag_field
+    if tag is None:
+        return members[0], {}
+    by_tag = {member.__struct_config__.tag: member for member in members}
+    names = " or ".join(f'"{name}"' for name in by_tag)
+    if tag not in table:
+        raise BadSettings(f"{layers.origin(path)}: {dotted((*path, tag))}: missing; expected {names}")
+    said = str(table[tag]) if isinstance(table[tag], Typed) else table[tag]
+    if not isinstance(said, str) or said not in by_tag:
+        at = (*path, tag)
+        raise BadSettings(f"{layers.origin(at)}: {dotted(at)}: expected {names}, got {_shown(said)}")
+    return by_tag[said], {tag: str}
+
+
+def _duration(kind: type, value: object) -> object:
+    if kind is Millis:
+        return Millis.parse(value)
+    raise NotImplementedError(f"no setting is a {kind.__name__}")
+
+
+def _core(annotation: Any) -> Any:
+    """Take Annotated and `| None` off a type."""
+    if get_origin(annotation) is Annotated:
+        return _core(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        members = tuple(member for member in get_args(annotation) if member is not NoneType)
+        return _core(members[0]) if len(members) == 1 else Union[members]  # noqa: UP007 - built at run time
+    return annotation
+
+
+def _is_table(kind: Any) -> bool:
+    if get_origin(kind) is Union:
+        return _is_table(get_args(kind)[0])
+    return get_origin(kind) is dict or (isinstance(kind, type) and issubclass(kind, msgspec.Struct))
+
+
+# The words of the messages.
+
+_WORDS: Final = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    Millis: 'a duration such as "250ms", "10s", "30min", "2h" or "30d"',
+}
+
+
+def _expected(annotation: Any) -> str:
+    """Say in words what a type takes.
+
+    >>> _expected(Annotated[int, msgspec.Meta(ge=0, le=65535)])
+    'a whole number >= 0 and <= 65535'
+    """
+    kind = _core(annotation)
+    if get_origin(kind) is Literal:
+        words = _one_of(get_args(kind))
+    elif isinstance(kind, type) and issubclass(kind, Enum):
+        words = _one_of(member.value for member in kind)
+    elif _is_table(kind):
+        words = "a table"
+    elif get_origin(kind) is list:
+        words = f"a list, each {_expected(get_args(kind)[0])}"
+    elif get_origin(kind) is Union:
+        words = " or ".join(_expected(member) for member in get_args(kind))
+    else:
+        words = _WORDS[kind]
+    return f"{words} {_bounds(annotation)}".rstrip()
+
+
+def _one_of(values: Iterable[object]) -> str:
+    return f"one of {', '.join(map(str, values))}"
+
+
+def _bounds(annotation: Any) -> str:
+    if get_origin(annotation) is not Annotated:
+        return ""
+    metas = [meta for meta in get_args(annotation)[1:] if isinstance(meta, msgspec.Meta)]
+    signs = (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<"), ("min_length", "of length >="), ("pattern", "like"))
+    return " and ".join(
+        f"{sign} {getattr(meta, name)}" for meta in metas for name, sign in signs if getattr(meta, name) is not None
+    )
+
+
+def _nearest(path: Path, siblings: Iterable[str]) -> str:
+    """Name the valid key that was probably meant: among its siblings, else anywhere, else all its siblings."""
+    close = difflib.get_close_matches(path[-1], siblings, n=1)
+    if close:
+        return f"did you mean {dotted((*path[:-1], close[0]))}?"
+    elsewhere = {known[-1]: known for known in _known(Settings, ())}
+    close = difflib.get_close_matches(path[-1], elsewhere, n=1, cutoff=0.8)
+    return f"did you mean {dotted(elsewhere[close[0]])}?" if close else f"there are: {', '.join(siblings)}"
+
+
+def _known(kind: Any, path: Path) -> list[Path]:
+    if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
+        return [path]
+    return [name for field in fields(kind) for name in _known(_core(field.type), (*path, field.name))]
+
+
+def _shown(value: object) -> str:
+    """Write a value on one line, as TOML nearly does."""
+    value = next(value.readings()) if isinstance(value, Typed) else value
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+# What must hold between settings.
+
+_POSITIVE: Final = (
+    ("time", "slice"),
+    ("time", "pulse"),
+    ("signals", "fast"),
+    ("decide", "refresh"),
+    ("decide", "valid"),
+    ("flink", "checkpoint"),
+)
+
+
+def _misfits(settings: Settings) -> Iterator[tuple[list[Path], str]]:
+    """Yield what contradicts what: the paths involved, and the rule they break."""
+    yield from _slot_misfits(settings)
+    for section, key in _POSITIVE:
+        if getattr(getattr(settings, section), key) == 0:
+            yield [(section, key)], "must be longer than nothing"
+    signals, time = settings.signals, settings.time
+    if not signals.fast < signals.mid < signals.slow:
+        horizons: list[Path] = [("signals", "fast"), ("signals", "mid"), ("signals", "slow")]
+        yield horizons, "must be in the order signals.fast < signals.mid < signals.slow"
+    elif time.session_cap / signals.fast >= MAX_GROWTH:
+        paths: list[Path] = [("time", "session_cap"), ("signals", "fast")]
+        yield paths, f"time.session_cap must be shorter than {MAX_GROWTH} times signals.fast, or its sums overflow"
+    if time.memory <= time.session_gap:
+        yield [("time", "memory"), ("time", "session_gap")], "time.memory must be longer than time.session_gap"
+    if settings.clean.format not in settings.formats:
+        yield [("clean", "format")], f"expected one of {', '.join(settings.formats)} (conf/formats.toml)"
+
+
+def _slot_misfits(settings: Settings) -> Iterator[tuple[list[Path], str]]:
+    for name, slot in settings.slots.items():
+        at = ("slots", name)
+        if isinstance(slot, Variant) and slot.default not in slot.arms:
+            yield [(*at, "default")], f"expected one of its arms: {', '.join(slot.arms)}"
+        if isinstance(slot, Rerank) and slot.candidates < slot.length:
+            yield [(*at, "candidates"), (*at, "length")], "a slot cannot show more items than it has candidates"
+    limited = capped(settings.slots)
+    if len(limited) > MAX_CAPPED:
+        yield [("slots", name, "cap", "shown") for name in limited], f"at most {MAX_CAPPED} slots may have a cap"

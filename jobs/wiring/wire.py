@@ -1,0 +1,69 @@
+"""How the suite speaks to a broker outside of a Flink job: with few words, bounded waits and no lost records."""
+
+import time
+from typing import Final
+
+from confluent_kafka import KafkaException, Producer
+from confluent_kafka.admin import AdminClient
+
+from jobs.wiring import Refusal
+
+LARGEST_BATCH: Final = 8_388_608 + 65_536
+"""Bytes of the largest batch that is sent or taken: the largest record of conf/topics.toml and what wraps it."""
+
+_ATTEMPT_S: Final = 1.0
+_QUIET: Final = {"log_level": 0, "reconnect.backoff.max.ms": 1000}
+
+
+class Unreachable(Refusal):
+    """No broker answered within the wait; the message is one line and says what to do."""
+
+
+def admin(bootstrap: str, wait_ms: int) -> AdminClient:
+    """Open an administrator's connection to a broker that answers.
+
+    Args:
+        bootstrap: address of the broker, `host:port`.
+        wait_ms: how long to wait for an answer, milliseconds.
+
+    Raises:
+        Unreachable: no broker answered in time.
+    """
+    client = AdminClient({"bootstrap.servers": bootstrap, **_QUIET})
+    deadline = time.monotonic() + wait_ms / 1000
+    while True:
+        left = deadline - time.monotonic()
+        try:
+            client.list_topics(timeout=max(0.05, min(left, _ATTEMPT_S)))
+        except KafkaException:
+            if left > 0:
+                continue
+            raise Unreachable(
+                f"no broker answers at {bootstrap} within {wait_ms / 1000:g} s: "
+                "is it running, and is kafka.bootstrap right?"
+            ) from None
+        return client
+
+
+def producer(bootstrap: str, *, give_up_ms: int = 120_000) -> Producer:
+    """Open a producer that neither repeats nor reorders what it sends.
+
+    Keys find their partitions by the hash that Flink and every JVM client use, so that one user's records from
+    Python and from a tracker meet in one partition.
+
+    Args:
+        bootstrap: address of the broker, `host:port`.
+        give_up_ms: after how many milliseconds without acknowledgement a record is reported as not delivered.
+    """
+    return Producer(
+        {
+            "bootstrap.servers": bootstrap,
+            "enable.idempotence": True,
+            "linger.ms": 5,
+            "compression.type": "lz4",
+            "partitioner": "murmur2_random",
+            "message.max.bytes": LARGEST_BATCH,
+            "delivery.timeout.ms": give_up_ms,
+            **_QUIET,
+        }
+    )

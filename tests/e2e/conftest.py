@@ -1,0 +1,40 @@
+"""One embedded stack for all tests that need a real broker and a real cache."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from jobs.local import processes
+from jobs.local.stack import Stack
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def jars() -> Path:
+    return processes.home(REPOSITORY) / "jars" / "broker"
+
+
+@pytest.fixture(scope="session")
+def scratch() -> Iterator[Path]:
+    """A folder for this session's stacks; what a killed session left is cleared first."""
+    folder = processes.home(REPOSITORY) / "tests"
+    for left in folder.glob("*/*/.local/lock"):
+        root = left.parents[1]
+        with suppress(processes.AlreadyRunning), processes.claim(root):
+            processes.reap(root)
+            shutil.rmtree(root)
+    mine = folder / str(os.getpid())
+    mine.mkdir(parents=True)
+    yield mine
+    shutil.rmtree(mine)
+
+
+@pytest.fixture(scope="session")
+def stack(scratch: Path, jars: Path) -> Iterator[Stack]:
+    with Stack(scratch / "shared", jars=jars) as running:
+        yield running

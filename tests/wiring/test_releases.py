@@ -1,0 +1,431 @@
+"""Releases: published once, tried by a child process first, followed by every worker at the same row."""
+
+import logging
+import pickle
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import lightgbm
+import msgspec
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from jobs import release
+from jobs.wiring import Refusal
+from jobs.wiring.model_trial import Trial
+from jobs.wiring.releases import Follower, Store, trial
+from jobs.wiring.settings import load
+from schemas.releases import Golden, Manifest, Release
+from schemas.settings import Settings
+from schemas.signals import FEATURES
+from udfs.models import golden
+from udfs.rank import InForce
+from udfs.releases import RefusedRelease
+
+ROOT = Path(__file__).parents[2]
+SHELF = b'{"id":"a","interest":"sport","popularity":1,"quality":0.5}\n'
+HOUR_MS = 3_600_000
+PATIENCE_MS = 60_000
+
+
+class Trained(NamedTuple):
+    """A model and what it promised."""
+
+    payload: bytes
+    manifest: Manifest
+
+
+@pytest.fixture(scope="module")
+def model() -> Trained:
+    rng = np.random.default_rng(7)
+    rows = rng.normal(size=(1000, len(FEATURES)))
+    liked = rows[:, 0] + rng.normal(size=1000) > 0
+    data = lightgbm.Dataset(rows, liked, feature_name=list(FEATURES))
+    params = {"objective": "binary", "num_leaves": 7, "num_threads": 1, "verbosity": -1}
+    text: str = lightgbm.train(params, data, 10).model_to_string()
+    return Trained(text.encode(), golden(text, rng.normal(size=(20, len(FEATURES)))))
+
+
+@pytest.fixture(scope="module")
+def settings() -> Settings:
+    return load(ROOT, "local", {}, []).settings
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(str(tmp_path / "store"))
+
+
+class Clock:
+    """A clock that stands until it is set."""
+
+    now = 100 * HOUR_MS
+
+    def __call__(self) -> int:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def follower(store: Store, clock: Clock) -> Iterator[Follower]:
+    follower = Follower(store.uri, 1000, PATIENCE_MS, clock, logging.getLogger("followed"))
+    yield follower
+    follower.close()
+
+
+def shelf(store: Store, effective_at: int, payload: bytes = SHELF) -> Release:
+    return store.publish("catalogue", payload, None, effective_at=effective_at, reason="")
+
+
+def names(groups: list[tuple[NDArray[np.intp], InForce]]) -> dict[int, tuple[str | None, str | None]]:
+    return {
+        row: (
+            in_force.catalogue.version if in_force.catalogue else None,
+            in_force.model.version if in_force.model else None,
+        )
+        for rows, in_force in groups
+        for row in rows.tolist()
+    }
+
+
+def decided_by(follower: Follower, *slice_ends: int) -> list[tuple[str | None, str | None]]:
+    found = names(follower.at(np.array(slice_ends, dtype=np.int64)))
+    return [found[row] for row in range(len(slice_ends))]
+
+
+def test_what_was_published_is_read_back_with_its_lineage(store: Store, model: Trained) -> None:
+    shelf(store, 1000)
+    store.publish("catalogue", SHELF * 2, None, effective_at=1000, reason="second thoughts")
+    first = store.publish("model", *model, effective_at=5, reason="trained")
+    assert [(line.version, line.parent, line.reason) for line in store.index("catalogue")] == [
+        ("c1", "", ""),
+        ("c2", "c1", "second thoughts"),
+    ]
+    assert store.index("model") == [first]
+    assert store.read(first) == model.payload
+    assert store.manifest(first) == model.manifest
+
+
+def test_a_store_lies_where_the_layout_says(store: Store, model: Trained) -> None:
+    shelf(store, 1000)
+    store.publish("model", *model, effective_at=5, reason="trained")
+    root = Path(store.uri)
+    assert sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()) == [
+        "catalogue/c1/items.jsonl",
+        "catalogue/index.jsonl",
+        "model/index.jsonl",
+        "model/m1/manifest.json",
+        "model/m1/model.txt",
+    ]
+
+
+def test_a_store_is_found_by_its_address_too(tmp_path: Path) -> None:
+    shelf(Store(f"file://{tmp_path}/store"), 1000)
+    assert [line.version for line in Store(str(tmp_path / "store")).index("catalogue")] == ["c1"]
+
+
+def test_an_address_of_nothing_is_refused() -> None:
+    with pytest.raises(Refusal, match=r'^releases\.store: "gopher://store" is no path and no address of a store'):
+        Store("gopher://store")
+
+
+def test_a_release_cannot_take_effect_before_the_newest_one(store: Store) -> None:
+    shelf(store, 1000)
+    with pytest.raises(RefusedRelease, match=r"^catalogue: the newest release c1 takes effect at 1000, so"):
+        shelf(store, 999)
+    assert len(store.index("catalogue")) == 1
+
+
+def test_a_payload_that_changed_after_it_was_published_is_refused(store: Store) -> None:
+    published = shelf(store, 1000)
+    (Path(store.uri) / "catalogue/c1/items.jsonl").write_bytes(SHELF + b"\n")
+    with pytest.raises(RefusedRelease, match=r"^catalogue c1: items\.jsonl was changed after it was published"):
+        store.read(published)
+
+
+def test_a_folder_left_by_a_publisher_that_was_killed_is_never_written_to_again(store: Store) -> None:
+    (Path(store.uri) / "catalogue/c4").mkdir(parents=True)
+    assert shelf(store, 1000).version == "c5"
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        (b'{"version":"c2","sha2', "catalogue: index.jsonl line 2: Input data was truncated"),
+        (b'{"version":"m2","sha256":"","effective_at":1000}', '"m2" is no version of a catalogue'),
+        (b'{"version":"c2","sha256":"","effective_at":999}', "line 2 takes effect before the line above it"),
+    ],
+)
+def test_an_index_that_was_edited_badly_is_refused(store: Store, line: bytes, complaint: str) -> None:
+    shelf(store, 1000)
+    with (Path(store.uri) / "catalogue/index.jsonl").open("ab") as index:
+        index.write(line)
+    with pytest.raises(RefusedRelease, match=re.escape(complaint)):
+        store.index("catalogue")
+
+
+def test_a_sound_model_passes_its_trial(model: Trained) -> None:
+    trial("model", *model, PATIENCE_MS)
+
+
+@pytest.mark.parametrize(
+    ("found", "changed", "complaint"),
+    [
+        (rb".*", b"", 'the text is cut or not a model: no line "end of trees"'),
+        (rb"Tree=5.*", b"", 'the text is cut or not a model: no line "end of trees"'),
+        (rb".*", b"\xff\xfe", "byte 0 is not text"),
+        (rb"left_child=1", b"left_child=0", "tree 0: its branches form no tree"),
+        # What scores do not need is left to the library, which takes its process with it.
+        (rb"split_gain=\d", rb"split_gain=x", "loading it kills the process (SIGABRT)"),
+        (rb"leaf_value=(-?)0", rb"leaf_value=\g<1>7", "golden row "),
+        (rb"pandas_categorical:null", b"pandas_categorical:nul", "Expecting value"),
+        (rb"objective=binary", b"objective=binory", "Unknown objective type name: binory"),
+    ],
+)
+def test_a_corrupt_model_fails_its_trial_and_we_live_to_say_why(
+    model: Trained, found: bytes, changed: bytes, complaint: str
+) -> None:
+    torn, times = re.subn(found, changed, model.payload, count=1, flags=re.DOTALL)
+    assert times == 1
+    with pytest.raises(RefusedRelease, match=f"^model new: {re.escape(complaint)}[^\n]*$"):
+        trial("model", torn, model.manifest, PATIENCE_MS)
+
+
+def test_a_model_without_a_manifest_is_refused(model: Trained) -> None:
+    with pytest.raises(RefusedRelease, match=r"^model new: it has no manifest\.json"):
+        trial("model", model.payload, None, PATIENCE_MS)
+
+
+def test_a_model_that_takes_too_long_is_refused(model: Trained) -> None:
+    with (
+        Trial("m7", model.payload.decode(), model.manifest, timeout_ms=1) as child,
+        pytest.raises(RefusedRelease, match=r"^model m7: it did not load within 1 ms$"),
+    ):
+        child.verdict()
+
+
+def test_a_row_is_decided_by_the_newest_release_that_took_effect(
+    store: Store, follower: Follower, clock: Clock, model: Trained
+) -> None:
+    now = clock.now
+    #        now      +10        +20          +30
+    # c      c1       c2         .            c3
+    # m      .        .          m1           .
+    shelf(store, now)
+    shelf(store, now + 10)
+    shelf(store, now + 30)
+    store.publish("model", *model, effective_at=now + 20, reason="")
+    follower.refresh()
+    assert decided_by(follower, now + 29, now - 1, now, now + 9, now + 10, now + 20, now + 30) == [
+        ("c2", "m1"),
+        (None, None),
+        ("c1", None),
+        ("c1", None),
+        ("c2", None),
+        ("c2", "m1"),
+        ("c3", "m1"),
+    ]
+
+
+def test_a_bundle_within_one_release_is_one_group(store: Store, follower: Follower) -> None:
+    shelf(store, 0)
+    follower.refresh()
+    groups = follower.at(np.array([5, 3, 4], dtype=np.int64))
+    assert [rows.tolist() for rows, _ in groups] == [[0, 1, 2]]
+
+
+def test_without_a_store_nothing_is_in_force_and_nothing_is_said(
+    follower: Follower, caplog: pytest.LogCaptureFixture
+) -> None:
+    follower.refresh()
+    assert decided_by(follower, 5) == [(None, None)]
+    assert caplog.messages == []
+
+
+def test_the_store_is_looked_at_once_in_a_poll(store: Store, follower: Follower, clock: Clock) -> None:
+    follower.refresh()
+    shelf(store, 0)
+    clock.now += 999
+    follower.refresh()
+    assert decided_by(follower, 5) == [(None, None)]
+    clock.now += 1
+    follower.refresh()
+    assert decided_by(follower, 5) == [("c1", None)]
+
+
+def test_a_refused_release_is_said_once_and_the_last_good_one_stays(
+    store: Store, follower: Follower, clock: Clock, model: Trained, caplog: pytest.LogCaptureFixture
+) -> None:
+    scores = [9.0, *model.manifest.golden.scores[1:]]
+    wrong = Manifest(model.manifest.features, Golden(model.manifest.golden.rows, scores))
+    shelf(store, 0)
+    shelf(store, 10, b"{}")
+    store.publish("model", *model, effective_at=0, reason="")
+    store.publish("model", model.payload, wrong, effective_at=10, reason="")
+    store.publish("model", model.payload[:5000], model.manifest, effective_at=20, reason="")
+    for _ in range(3):
+        follower.refresh()
+        assert decided_by(follower, 5, 15, 25) == [("c1", "m1")] * 3
+        clock.now += 1000
+    assert sorted(re.sub(r"( scores|: no line) .*", "", message) for message in caplog.messages) == [
+        "release c2 is refused, the last good one stays: catalogue c2: line 1: Object missing required field `id`",
+        "release m2 is refused, the last good one stays: model m2: golden row 0",
+        "release m3 is refused, the last good one stays: model m3: the text is cut or not a model",
+    ]
+
+
+def test_a_store_that_goes_away_is_said_once_and_the_last_good_release_stays(
+    store: Store, follower: Follower, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    root = Path(store.uri)
+    shelf(store, 0)
+
+    def look_twice() -> None:
+        for _ in range(2):
+            clock.now += 1000
+            follower.refresh()
+            assert decided_by(follower, 5) == [("c1", None)]
+
+    look_twice()
+    shutil.move(root, root.with_name("moved"))
+    look_twice()
+    root.write_text("in the way")
+    look_twice()
+    root.unlink()
+    shutil.move(root.with_name("moved"), root)
+    look_twice()
+    assert [message.partition(": the store can")[2].partition(":")[0] for message in caplog.messages] == [
+        "not be followed, the last good release stays",
+        " be followed again",
+    ]
+
+
+def test_a_payload_that_is_not_there_yet_is_said_once_and_taken_as_soon_as_it_is(
+    store: Store, follower: Follower, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    shelf(store, 0)
+    shelf(store, 10)
+    late = Path(store.uri) / "catalogue/c2"
+    late.rename(late.with_name("elsewhere"))
+    for _ in range(3):
+        follower.refresh()
+        assert decided_by(follower, 15) == [("c1", None)]
+        clock.now += 1000
+    late.with_name("elsewhere").rename(late)
+    follower.refresh()
+    assert decided_by(follower, 15) == [("c2", None)]
+    assert [message.partition(":")[0] for message in caplog.messages] == [
+        "release c2 cannot be read yet, the last good one stays"
+    ]
+
+
+def test_an_old_release_is_there_for_a_replay_and_goes_when_nobody_asks_any_more(
+    store: Store, follower: Follower, clock: Clock
+) -> None:
+    for hours in (0, 10, 98, 101):
+        shelf(store, hours * HOUR_MS)
+    follower.refresh()
+    # At hour 100, rows of the last hour and later need c3 and c4.
+    assert sorted(follower._loaded) == ["c3", "c4"]
+    assert decided_by(follower, 5 * HOUR_MS, 50 * HOUR_MS) == [("c1", None), ("c2", None)]
+    clock.now += HOUR_MS - 1
+    follower.refresh()
+    assert sorted(follower._loaded) == ["c1", "c2", "c3", "c4"]
+    clock.now += 2 * HOUR_MS
+    follower.refresh()
+    assert sorted(follower._loaded) == ["c4"]
+
+
+def test_a_model_loads_beside_the_work_while_it_is_not_in_force(
+    store: Store, follower: Follower, clock: Clock, model: Trained
+) -> None:
+    store.publish("model", *model, effective_at=clock.now + 5000, reason="")
+    follower.refresh()
+    assert decided_by(follower, clock.now) == [(None, None)]
+    assert (list(follower._on_trial), list(follower._loaded)) == (["m1"], [])
+    follower._on_trial["m1"].child._child.wait()
+    clock.now += 1000
+    follower.refresh()
+    assert (list(follower._on_trial), list(follower._loaded)) == ([], ["m1"])
+
+
+def test_a_follower_travels_to_a_worker_before_it_is_used(
+    store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(Path(store.uri).parent)
+    packed = pickle.dumps(Follower("store", 1000, PATIENCE_MS, Clock(), logging.getLogger("followed")))
+    monkeypatch.chdir(tmp_path.parent)
+    shelf(store, 0)
+    arrived: Follower = pickle.loads(packed)
+    arrived.refresh()
+    assert decided_by(arrived, 5) == [("c1", None)]
+
+
+class TestVerb:
+    """`python -m jobs release`."""
+
+    @pytest.fixture
+    def settings(self, settings: Settings, store: Store) -> Settings:
+        releases = msgspec.structs.replace(settings.releases, store=store.uri)
+        return msgspec.structs.replace(settings, releases=releases)
+
+    @pytest.fixture
+    def files(self, tmp_path: Path, model: Trained) -> Path:
+        (tmp_path / "items.jsonl").write_bytes(SHELF)
+        (tmp_path / "model.txt").write_bytes(model.payload)
+        (tmp_path / "manifest.json").write_bytes(msgspec.json.encode(model.manifest))
+        return tmp_path
+
+    def test_a_catalogue_and_a_model_are_published_and_listed(
+        self, settings: Settings, files: Path, store: Store, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        shop = ["--channel", "catalogue", "--file", str(files / "items.jsonl")]
+        assert release.main(settings, [*shop, "--effective-at", "start", "--reason", "first shelf"]) == 0
+        assert release.main(settings, [*shop, "--effective-at", "4102444800000"]) == 0
+        assert release.main(settings, ["--channel", "model", "--file", str(files / "model.txt")]) == 0
+        assert len(store.index("model")) == 1
+        capsys.readouterr()
+        assert release.main(settings, ["--list"]) == 0
+        sha = store.index("catalogue")[0].sha256[:12]
+        assert capsys.readouterr().out.splitlines()[:2] == [
+            f"* c1     the start  {sha}  first shelf",
+            f"  c2     2100-01-01T00:00:00.000+00:00 (4102444800000)  {sha}",
+        ]
+
+    def test_an_empty_store_is_listed_as_such(self, settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+        assert release.main(settings, ["--list"]) == 0
+        assert capsys.readouterr().out == "nothing was published yet\n"
+
+    @pytest.mark.parametrize(
+        ("spoilt", "complaint"),
+        [
+            ("items.jsonl", "catalogue new: line 1: "),
+            ("model.txt", "model new: "),
+            ("manifest.json", "model new: manifest.json: JSON is malformed"),
+        ],
+    )
+    def test_what_does_not_hold_is_refused_in_one_line_and_not_published(
+        self, settings: Settings, files: Path, spoilt: str, complaint: str
+    ) -> None:
+        (files / spoilt).write_bytes(b"spoilt")
+        channel, payload = ("catalogue", "items.jsonl") if spoilt == "items.jsonl" else ("model", "model.txt")
+        with pytest.raises(Refusal, match=f"^{re.escape(complaint)}[^\n]*$"):
+            release.main(settings, ["--channel", channel, "--file", str(files / payload)])
+        assert not Path(settings.releases.store).exists()
+
+    def test_a_file_that_is_not_there_is_refused(self, settings: Settings, tmp_path: Path) -> None:
+        with pytest.raises(Refusal, match=r"^release: .*/none\.jsonl cannot be read: No such file or directory$"):
+            release.main(settings, ["--channel", "catalogue", "--file", str(tmp_path / "none.jsonl")])
+
+    def test_a_release_needs_its_file(self, settings: Settings) -> None:
+        with pytest.raises(Refusal, match=r"^release: say with --file which items\.jsonl to publish$"):
+            release.main(settings, ["--channel", "catalogue"])
