@@ -31,6 +31,9 @@ VERBS: Final = {
 }
 """Verb -> the module whose `main(settings, arguments)` does it, and what it does."""
 
+RESTATED: Final = ("cluster", "submit")
+"""Verbs that start another process which reads the settings anew: they get the words that chose these settings."""
+
 REFUSED: Final = 2
 INTERRUPTED: Final = 130
 
@@ -68,7 +71,8 @@ def _run(arguments: Sequence[str], environ: Mapping[str, str], folder: Path) -> 
         print(render(loaded), flush=True)
     if asked.verb is None:
         return 0
-    done: int = import_module(VERBS[asked.verb][0]).main(loaded.settings, asked.arguments)
+    words = ["--", "--env", env, *(f"--set={each}" for each in asked.set)] if asked.verb in RESTATED else []
+    done: int = import_module(VERBS[asked.verb][0]).main(loaded.settings, [*asked.arguments, *words])
     return done
 
 

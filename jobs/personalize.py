@@ -1,16 +1,20 @@
 """Decides, second by second, what to adjust for each person: raw clicks in, decisions out."""
 
 import logging
+import os
+from argparse import ArgumentParser
 from collections.abc import Mapping
 from importlib.resources import files
 
 from pyflink.table import StatementSet, TableEnvironment
 from pyflink.table.udf import udf
 
-from jobs.wiring.flow import Interval, Literal, compiled, environment, execute, views
+from jobs.wiring import wire
+from jobs.wiring.flow import Interval, Literal, compiled, environment, execute, on_cluster, views
 from jobs.wiring.functions import CLEAN, DECIDE, Clean, Decide, Serve, now_ms
 from jobs.wiring.jars import connectors
 from jobs.wiring.releases import Follower
+from jobs.wiring.store import Store
 from jobs.wiring.tables import Reading, sink, source
 from schemas.events import CODE
 from schemas.settings import Settings
@@ -96,9 +100,20 @@ def planned(flow: StatementSet, settings: Settings) -> str:
 
 
 def main(settings: Settings, arguments: list[str]) -> int:
-    """Submit the job; on an embedded Flink, stay with it until it ends."""
-    del arguments
+    """Submit the job; on an embedded Flink, stay with it until it ends.
+
+    Raises:
+        Refusal: no broker answers, a topic is missing, or the release store's address is none.
+    """
+    parser = ArgumentParser(prog="python -m jobs personalize", description=__doc__)
+    parser.add_argument("--bounded", action="store_true", help="read what the topic holds now from its start, then end")
+    parser.add_argument("--no-serve", action="store_true", help="leave Redis alone: the past has nobody to serve")
+    asked = parser.parse_args(arguments)
+    wire.require(wire.admin(settings.kafka.bootstrap, settings.kafka.wait), settings.topics)
+    Store(settings.releases.store)
     table = environment(settings, name="trimtab-personalize", jars=connectors())
-    flow = build(table, settings)
-    execute(table, planned(flow, settings)).wait()
+    flow = build(table, settings, Reading(bounded=asked.bounded), serve=not asked.no_serve)
+    result = execute(table, planned(flow, settings))
+    if not on_cluster(os.environ):
+        result.wait()
     return 0

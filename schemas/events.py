@@ -37,7 +37,7 @@ PULSE_USER: Final = ""
 """The user id under which pulses travel to the heartbeat; no person has it."""
 
 UserId = Annotated[str, Meta(min_length=1, max_length=256, description="The tracker's id of the person.")]
-Text = Annotated[str, Meta(max_length=128)]
+Text = Annotated[str, Meta(max_length=256)]
 
 
 class RawEvent(Struct, frozen=True, gc=False):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeGuard
 
 from msgspec import ValidationError, convert, json
 
@@ -10,6 +10,7 @@ from schemas.events import RawEvent
 from schemas.settings import Format, TimePath
 
 _SCALE = {"us": 0.001, "ms": 1, "s": 1000}
+_BEYOND = 1e18  # no clock counts so far, in any of these units, and the arithmetic would overflow a little later
 _TEXTS = ("user_id", "event_id", "item", "page")
 _NUMBERS = ("dwell_ms", "scroll", "value")
 
@@ -44,7 +45,7 @@ def moment_ms(record: Any, where: TimePath) -> int:
             instant = None
         if instant is not None and instant.tzinfo is not None:
             return round(instant.timestamp() * 1000)
-    elif where.unit != "iso8601" and isinstance(found, int | float) and not isinstance(found, bool):
+    elif where.unit != "iso8601" and _is_number(found) and abs(found) < _BEYOND:
         return round(found * _SCALE[where.unit])
     shown = type(found).__name__ if found is not None else "null"
     raise ValidationError(f"Expected a time ({where.unit}), got `{shown}` - at `$.{where.path}`")
@@ -98,6 +99,10 @@ def reader(form: Format) -> Callable[[bytes], RawEvent]:
         return convert(found, RawEvent)
 
     return read
+
+
+def _is_number(found: Any) -> TypeGuard[int | float]:
+    return isinstance(found, int | float) and not isinstance(found, bool)
 
 
 def _kind(record: dict[str, Any], form: Format) -> Any:

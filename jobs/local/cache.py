@@ -36,8 +36,8 @@ class Cache:
         """Its address, as in `redis.url`."""
         return f"redis://127.0.0.1:{self._port}/0"
 
-    def launch(self) -> None:
-        """Start the process without waiting for it to answer.
+    def launch(self, *, cluster: bool = False) -> None:
+        """Start the process, as a node of a cluster on demand, without waiting for it to answer.
 
         Raises:
             NotStarted: this machine has no server program.
@@ -52,6 +52,7 @@ class Cache:
             "dir": self._data,
             "maxmemory": self._maxmemory,
             "maxmemory-policy": "noeviction",
+            "cluster-enabled": "yes" if cluster else "no",
             "set-proc-title": "no",  # a title is written over the environment, and with it over the stack's mark
         }
         words = [word for option, value in options.items() for word in (f"--{option}", str(value))]

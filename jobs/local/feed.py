@@ -3,6 +3,7 @@
 import gzip
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -92,21 +93,20 @@ def of_line(line: bytes, form: Format, partitions: int, before: int) -> list[Rec
         partitions: of the raw topic.
         before: time of the record before, ms; for records that have none.
 
-    >>> of_line(b'{"user_id":"ada","kind":"view","occurred_at":1767225600000}', Format(about=""), 4, 7)
-    [Record(at=1767225600000, partition=1, key=b'ada', body=b'{"user_id":"ada","kind":"view","occurred_at":1767225600000}')]
+    >>> of_line(b'{"user_id":"eve","occurred_at":1767225600000}', Format(about=""), 4, 7)
+    [Record(at=1767225600000, partition=2, key=b'eve', body=b'{"user_id":"eve","occurred_at":1767225600000}')]
     >>> of_line(b"no json", Format(about=""), 4, 7)
     [Record(at=7, partition=0, key=None, body=b'no json')]
     """
     if line == PULSE_BODY:
         return []  # a pulse has no time of its own, and a bounded replay needs none
     try:
-        whole = json.decode(line)
-        parts = list(explode(whole, form.explode))
+        parts = list(explode(json.decode(line), form.explode))
+        bodies = [line] if form.explode is None else [json.encode(part) for part in parts]
     except (ValueError, RecursionError):
         return [Record(before, partition_of(None, partitions), None, line)]
     records: list[Record] = []
-    for part in parts:
-        body = line if form.explode is None else json.encode(part)
+    for part, body in zip(parts, bodies, strict=True):
         key = user_key(part, form.user_id or _OWN_USER)
         before = _moment(part, form.time or _OWN_TIME, before)
         records.append(Record(before, partition_of(key, partitions), key, body))
@@ -155,8 +155,8 @@ def user_key(record: Any, path: str) -> bytes | None:
 def partition_of(key: bytes | None, partitions: int) -> int:
     """Choose a partition by the key alone, whatever client writes.
 
-    >>> partition_of(b"ada", 4), partition_of(None, 4)
-    (1, 0)
+    >>> partition_of(b"eve", 4), partition_of(None, 4)
+    (2, 0)
     """
     return zlib.crc32(key or b"") % partitions
 
@@ -219,41 +219,73 @@ def collect(bootstrap: str, topic: str) -> list[Taken]:
     Raises:
         Refusal: the broker does not answer, or stops answering.
     """
-    consumer = Consumer(
-        {
-            "bootstrap.servers": bootstrap,
-            "group.id": "collect",  # the library asks for one; nothing is committed under it
-            "enable.auto.commit": False,
-            "log_level": 0,
-        }
-    )
     taken: list[Taken] = []
-    try:
-        places = [TopicPartition(topic, each) for each in consumer.list_topics(topic, _WAIT_S).topics[topic].partitions]
-        ends = {place.partition: consumer.get_watermark_offsets(place, _WAIT_S) for place in places}
-        left = {partition: high for partition, (low, high) in ends.items() if high > low}
+    with _reading(bootstrap, topic) as consumer:
+        ends = _ends(consumer, topic)
+        left = {partition for partition, (low, high) in ends.items() if high > low}
         consumer.assign([TopicPartition(topic, partition, ends[partition][0]) for partition in left])
         while left:
             messages = consumer.consume(_AT_ONCE, 1.0) or consumer.consume(1, _WAIT_S)
             if not messages:
                 raise Refusal(f"{topic}: the broker stopped answering with {len(taken)} records read")
             for message in messages:
-                if message.error():
-                    raise KafkaException(message.error())
-                one = _taken(message)
-                taken.append(one)
-                if one.offset + 1 >= left.get(one.partition, 0):
-                    left.pop(one.partition, None)
+                partition, offset = _place(message)
+                _, high = ends[partition]
+                if offset < high:
+                    _, at = message.timestamp()
+                    taken.append(Taken(partition, offset, at, message.key(), message.value()))
+                if offset + 1 >= high:
+                    left.discard(partition)
+    return taken
+
+
+def length(bootstrap: str, topic: str) -> int:
+    """Count a topic's records by its offsets.
+
+    Raises:
+        Refusal: the broker does not answer.
+    """
+    with _reading(bootstrap, topic) as consumer:
+        return sum(high - low for low, high in _ends(consumer, topic).values())
+
+
+@contextmanager
+def _reading(bootstrap: str, topic: str) -> Iterator[Consumer]:
+    consumer = Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": "feed",  # the library asks for one; nothing is committed under it
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "log_level": 0,
+        }
+    )
+    try:
+        yield consumer
     except KafkaException as error:
         raise Refusal(f"{topic}: cannot be read: {error.args[0].str()}") from error
     finally:
         consumer.close()
-    return taken
 
 
-def _taken(message: Message) -> Taken:
-    _, at = message.timestamp()
-    return Taken(message.partition(), message.offset(), at, message.key(), message.value())
+def _ends(consumer: Consumer, topic: str) -> dict[int, tuple[int, int]]:
+    partitions = consumer.list_topics(topic, _WAIT_S).topics[topic].partitions
+    return {each: consumer.get_watermark_offsets(TopicPartition(topic, each), _WAIT_S) for each in partitions}
+
+
+def _place(message: Message) -> tuple[int, int]:
+    """Tell where a record lies; the end of a partition lies behind its last one.
+
+    Raises:
+        KafkaException: it is no record but what went wrong.
+    """
+    error = message.error()
+    if error and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - the library's name for it
+        raise KafkaException(error)
+    partition, offset = message.partition(), message.offset()
+    assert partition is not None
+    assert offset is not None
+    return partition, offset
 
 
 def _by_line(path: Path, form: Format, partitions: int) -> Iterator[list[Record]]:

@@ -117,8 +117,12 @@ class Score:
         return self.treated.purchases + self.control.purchases
 
     @property
-    def decided(self) -> bool:
-        """Whether the treated click more than the control group beyond chance: their intervals do not meet."""
+    def ahead(self) -> bool:
+        """Whether the treated click more than the control group beyond chance: their intervals do not meet.
+
+        Page views of one person resemble each other, so the intervals are about a sixth too narrow. With two groups
+        that were shown the same, this said so in 2 of 150 worlds of five minutes at 60 events/s.
+        """
         return self.treated.interval[0] > self.control.interval[1]
 
 
@@ -228,14 +232,15 @@ class Website:
         self._fill(active)
 
     def run(self, seconds: float, stop: threading.Event) -> None:
-        """Play so many seconds, or until told to stop; a second call goes on where the first ended.
+        """Play so many seconds (infinity: for ever), or until told to stop; another call goes on where this one ended.
 
         Where the broker's queue is full it waits for room, so a broker that is away delays visitors and loses none.
         """
-        last = self._quantum + math.ceil(seconds * 1000 / QUANTUM_MS)
+        last = self._quantum + seconds * 1000 / QUANTUM_MS
         self._started = self._now() - self._quantum * QUANTUM_MS
         while self._quantum < last and not stop.is_set():
-            ahead_ms = self._started + self._quantum * QUANTUM_MS - self._now()
+            # Only when the stretch is over: no event is sent before it happened.
+            ahead_ms = self._started + (self._quantum + 1) * QUANTUM_MS - self._now()
             if ahead_ms > 0:
                 self._sleep(ahead_ms / 1000)
             self._play(self._quantum * QUANTUM_MS, stop)
@@ -443,15 +448,17 @@ def main(settings: Settings, arguments: list[str]) -> int:
     """Play visitors against the configured broker and Redis; print a line every five seconds and one at the end.
 
     Raises:
-        Refusal: an argument is out of range, no broker answers, or slots or secret are not there.
+        Refusal: an argument is out of range, no broker answers, it lacks the topic, or slots or secret are not there.
     """
     asked = _parser().parse_args(arguments)
     if not (asked.rate > 0 and asked.seconds > 0 and asked.seed >= 0 and 0 <= asked.control <= 1):
         raise Refusal("website: --rate and --seconds must be above 0, --seed at least 0, --control from 0 to 1")
     try:
-        wire.admin(settings.kafka.bootstrap, settings.kafka.wait)
+        broker = wire.admin(settings.kafka.bootstrap, settings.kafka.wait)
     except wire.Unreachable as unreachable:
         raise Refusal(str(unreachable)) from None
+    if TOPIC not in broker.list_topics(timeout=settings.kafka.wait / 1000).topics:
+        raise Refusal(f"website: there is no topic {TOPIC} at {settings.kafka.bootstrap}; run: python -m jobs topics")
     website = Website(
         settings,
         seed=asked.seed,

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from redis import Redis, RedisCluster
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 from redis.retry import Retry
 
 from schemas.settings import Redis as RedisSettings
@@ -28,6 +28,9 @@ return done
 """
 
 LAG_TTL_S = 3600
+
+TROUBLES = (RedisError, RedisClusterException)
+"""What a server's absence or refusal looks like; the second is no kind of the first."""
 
 
 class Fate(Enum):
@@ -98,8 +101,8 @@ class Cards:
     def put(self, entries: Sequence[Entry]) -> list[Fate]:
         """Write entries, each unless Redis holds a greater `seq`; says what became of each, in order."""
         fates: list[Fate] = []
-        for start in range(0, len(entries), self._per_call):
-            fates += self._call(entries[start : start + self._per_call])
+        while len(fates) < len(entries):
+            fates += self._call(entries[len(fates) :])
         return fates
 
     def count_lags(self, minute: int, counts: Mapping[int, int]) -> None:
@@ -112,30 +115,33 @@ class Cards:
         pipeline.expire(self.lag_key(minute), LAG_TTL_S)
         try:
             pipeline.execute()
-        except RedisError as error:
+        except TROUBLES as error:
             self._close(error)
 
-    def _call(self, entries: Sequence[Entry]) -> list[Fate]:
+    def _call(self, left: Sequence[Entry]) -> list[Fate]:
+        """Write as many of the entries left as one call takes."""
         if self._monotonic() < self._closed_until:
-            return [Fate.SKIPPED] * len(entries)
-        arguments = [part for entry in entries for part in (entry.seq, entry.expires, entry.value)]
+            return [Fate.SKIPPED] * len(left)
+        batch = left[: self._per_call]
         try:
             if self._client is None:
                 self._open()
-            done = self._script(keys=[entry.key for entry in entries], args=arguments)
-        except RedisError as error:
+                batch = left[: self._per_call]
+            arguments = [part for entry in batch for part in (entry.seq, entry.expires, entry.value)]
+            done = self._script(keys=[entry.key for entry in batch], args=arguments)
+        except TROUBLES as error:
             self._close(error)
-            return [Fate.FAILED] * len(entries)
+            return [Fate.FAILED] * len(batch)
         self.trouble = ""
         return [Fate.WRITTEN if one else Fate.OLDER for one in done]
 
     def _open(self) -> None:
         self._client = connect(self._conf)
         self._script = self._client.register_script(COMPARE_AND_SET)
-        if isinstance(self._client, RedisCluster):
-            self._per_call = 1
+        # The keys of two users lie in two slots, which no cluster takes in one call.
+        self._per_call = 1 if isinstance(self._client, RedisCluster) else self._conf.keys_per_call
 
-    def _close(self, error: RedisError) -> None:
+    def _close(self, error: Exception) -> None:
         """Leave Redis alone for a while: a server that is down or slow must not slow the scoring."""
         self.trouble = f"{type(error).__name__}: {error}"
         self._closed_until = self._monotonic() + self._conf.pause / 1000

@@ -1,6 +1,7 @@
 """From SQL views to a running Flink job: the environment, the view files, one plan for all sinks."""
 
 import json
+import os
 import re
 import sys
 import tempfile
@@ -80,7 +81,7 @@ def environment(settings: Settings, *, name: str, jars: Sequence[Path] = ()) -> 
     Args:
         settings: see conf/base.toml.
         name: of the job, as operators see it.
-        jars: of connectors that the cluster does not have itself.
+        jars: of connectors, for an embedded Flink; a cluster has them in its own lib folder.
     """
     flink, time = settings.flink, settings.time
     options = {
@@ -95,19 +96,10 @@ def environment(settings: Settings, *, name: str, jars: Sequence[Path] = ()) -> 
         "execution.checkpointing.tolerable-failed-checkpoints": "100",
         "execution.checkpointing.num-retained": "3",
         "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
-        "execution.checkpointing.dir": Path(flink.checkpoint_dir).absolute().as_uri(),
         "state.backend.type": "hashmap",
         "restart-strategy.type": "exponential-delay",
         "restart-strategy.exponential-delay.initial-backoff": "1 s",
         "restart-strategy.exponential-delay.max-backoff": "30 s",
-        "heartbeat.interval": "1000",
-        "heartbeat.timeout": "6000",
-        "rest.bind-address": "127.0.0.1",
-        "rest.address": "127.0.0.1",
-        "rest.bind-port": str(flink.rest_port),
-        "rest.port": str(flink.rest_port),
-        "python.executable": sys.executable,
-        "python.client.executable": sys.executable,
         "python.fn-execution.bundle.size": str(flink.bundle_rows),
         "python.fn-execution.arrow.batch.size": str(flink.bundle_rows),
         "python.fn-execution.bundle.time": str(int(flink.bundle_time)),
@@ -119,12 +111,36 @@ def environment(settings: Settings, *, name: str, jars: Sequence[Path] = ()) -> 
         # Twice the memory: when the state goes, a silence has already restarted its sums in event time.
         "table.exec.state.ttl": f"{2 * time.memory} ms",
     }
-    if jars:
-        options["pipeline.jars"] = ";".join(jar.absolute().as_uri() for jar in jars)
+    if not on_cluster(os.environ):
+        options |= _embedded(settings, jars)
     table = TableEnvironment.create(EnvironmentSettings.in_streaming_mode())
     for key, value in options.items():
         table.get_config().set(key, value)
     return table
+
+
+def on_cluster(environ: Mapping[str, str]) -> bool:
+    """Whether `flink run` started this program: it hands over the port of the JVM that speaks to the cluster."""
+    return "PYFLINK_GATEWAY_PORT" in environ
+
+
+def _embedded(settings: Settings, jars: Sequence[Path]) -> dict[str, str]:
+    """Say what a cluster says for itself: addresses, folders, programs, jars; see conf/flink/config.yaml."""
+    flink = settings.flink
+    options = {
+        "execution.checkpointing.dir": Path(flink.checkpoint_dir).absolute().as_uri(),
+        "heartbeat.interval": "1000",
+        "heartbeat.timeout": "6000",
+        "rest.bind-address": "127.0.0.1",
+        "rest.address": "127.0.0.1",
+        "rest.bind-port": str(flink.rest_port),
+        "rest.port": str(flink.rest_port),
+        "python.executable": sys.executable,
+        "python.client.executable": sys.executable,
+    }
+    if jars:
+        options["pipeline.jars"] = ";".join(jar.absolute().as_uri() for jar in jars)
+    return options
 
 
 def compiled(statements: StatementSet, fading_ttl_ms: int) -> str:

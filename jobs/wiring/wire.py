@@ -1,6 +1,7 @@
 """How the suite speaks to a broker outside of a Flink job: with few words, bounded waits and no lost records."""
 
 import time
+from collections.abc import Iterable
 from typing import Final
 
 from confluent_kafka import KafkaException, Producer
@@ -43,6 +44,17 @@ def admin(bootstrap: str, wait_ms: int) -> AdminClient:
                 "is it running, and is kafka.bootstrap right?"
             ) from None
         return client
+
+
+def require(client: AdminClient, topics: Iterable[str]) -> None:
+    """Make sure that topics exist; a job would only find out minutes later.
+
+    Raises:
+        Refusal: one is missing.
+    """
+    missing = sorted(set(topics) - client.list_topics(timeout=_ATTEMPT_S * 10).topics.keys())
+    if missing:
+        raise Refusal(f"the broker has no topic {missing[0]}: run python -m jobs topics")
 
 
 def producer(bootstrap: str, *, give_up_ms: int = 120_000) -> Producer:

@@ -3,7 +3,6 @@
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -23,11 +22,11 @@ def jars() -> Path:
 def scratch() -> Iterator[Path]:
     """A folder for this session's stacks; what a killed session left is cleared first."""
     folder = processes.home(REPOSITORY) / "tests"
-    for left in folder.glob("*/*/.local/lock"):
-        root = left.parents[1]
-        with suppress(processes.AlreadyRunning), processes.claim(root):
-            processes.reap(root)
-            shutil.rmtree(root)
+    for session in folder.glob("[0-9]*"):
+        if not Path("/proc", session.name).exists():
+            for root in session.iterdir():
+                processes.reap(root)
+            shutil.rmtree(session)
     mine = folder / str(os.getpid())
     mine.mkdir(parents=True)
     yield mine

@@ -169,6 +169,7 @@ def test_a_broker_that_does_not_come_up_says_why(scratch: Path, jars: Path) -> N
 def test_kept_records_are_there_the_next_time(scratch: Path, jars: Path) -> None:
     root = scratch / "keep"
     with Stack(root, jars=jars, keep_data=True) as first:
-        wire.admin(first.bootstrap, 1000).create_topics([NewTopic("kept", 1, 1)])["kept"].result()
+        admin = wire.admin(first.bootstrap, 1000)
+        admin.create_topics([NewTopic("kept", 1, 1)])["kept"].result()
     with Stack(root, jars=jars, keep_data=True) as second:
         assert "kept" in wire.admin(second.bootstrap, 1000).list_topics(timeout=5).topics

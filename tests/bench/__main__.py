@@ -1,0 +1,84 @@
+"""Measures cost and delay on this machine, and holds them against the goals."""
+
+import json
+import os
+import platform
+import sys
+from argparse import ArgumentParser
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+from tests.bench import cost as costs
+from tests.bench import latency
+from tests.bench.children import ENVIRONMENT
+
+REPORT: Final = Path("build/bench.json")
+
+_PACKAGES: Final = ("apache-flink", "lightgbm", "numpy", "pandas", "pyarrow", "msgspec", "redis", "confluent-kafka")
+
+
+def machine() -> dict[str, Any]:
+    """Say on what and with what it was measured."""
+    return {
+        "cores": os.cpu_count(),
+        "load_before": os.getloadavg()[0],
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in _PACKAGES},
+        "environment": ENVIRONMENT,
+    }
+
+
+def cost_lines(found: costs.Cost) -> Iterator[str]:
+    """Write the costs as a table."""
+    yield f"CPU seconds per million events ({found.plan.small:,} to {found.plan.large:,})   java  python   total"
+    for stage, slope in (*found.stages.items(), ("the whole job", found.job)):
+        yield f"  {stage:<50} {slope.java:6.1f}  {slope.python:6.1f}  {slope.total:6.1f}"
+    yield f"  goal {costs.GOAL_S:>67.1f}"
+    yield f"  {'plain consumer, one user at a time':<50} {found.plain_s:>22.1f}"
+    yield f"  {'plain consumer, deciding a poll at once':<50} {found.together_s:>22.1f}"
+    yield f"  {'job / plain consumer':<50} {found.share:>22.3f}   goal {costs.GOAL_SHARE}"
+    yield f"  both decided the same: {found.agreement}"
+
+
+def delay_lines(found: list[latency.Delay]) -> Iterator[str]:
+    """Write the delays as a table."""
+    yield "event -> Redis acknowledged, ms       p50    p90    p99    max   goal p99   start s   events/s   decisions"
+    for each in found:
+        name, goal = f"slice {each.slice}, {each.rate} events/s", latency.GOAL_P99_MS[each.slice]
+        yield (
+            f"  {name:<32} {each.p50_ms:6} {each.p90_ms:6} {each.p99_ms:6} {each.max_ms:6}   {goal:8}"
+            f"   {each.start_s:7.1f}   {each.events_per_s:8.1f}   {each.decisions:9}"
+        )
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure, print, and write build/bench.json."""
+    parser = ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer stages, smaller sizes: a first look, not a result")
+    parser.add_argument("--only", choices=("cost", "latency"), help="one of the two")
+    asked = parser.parse_args(arguments)
+    report: dict[str, Any] = {"quick": asked.quick, "machine": machine()}
+    lines: list[str] = []
+    if asked.only != "latency":
+        cost = costs.cost(costs.QUICK if asked.quick else costs.FULL, _say)
+        report["cost"] = cost.details()
+        lines += cost_lines(cost)
+    if asked.only != "cost":
+        found = latency.delays(latency.QUICK if asked.quick else latency.FULL, _say)
+        report["latency"] = [each.details() for each in found]
+        lines += delay_lines(found)
+    REPORT.parent.mkdir(parents=True, exist_ok=True)
+    REPORT.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    print("\n".join(["", *lines, "", f"all figures: {REPORT}"]))
+    return 0
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,128 @@
+"""The archive that a cluster takes: what is in it, that it stands alone, and what is refused before a cluster sees it."""
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from jobs.__main__ import main
+from jobs.cluster import Cluster, Unreachable, furnish
+from jobs.package import SOURCE, archive
+from jobs.submit import savepoint
+from jobs.wiring import Refusal
+
+ALONE = """
+import importlib, sys
+from importlib.resources import files
+from pathlib import Path
+# A checkout installed in place would lend what the archive lacks.
+sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in getattr(finder, "__module__", "")]
+root = Path(sys.argv[1])
+for path in sorted(root.rglob("*.py")):
+    name = ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
+    module = importlib.import_module(name)
+    assert Path(module.__file__).is_relative_to(root), module.__file__
+print(files("jobs").joinpath("personalize.sql").read_text().count("CREATE TEMPORARY VIEW"))
+"""
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("build") / "app.zip"
+    archive(SOURCE, target)
+    return target
+
+
+def test_the_same_files_give_the_same_bytes_at_another_time_and_place(app: Path, tmp_path: Path) -> None:
+    for folder in ("jobs", "udfs", "schemas", "conf"):
+        shutil.copytree(SOURCE / folder, tmp_path / "copy" / folder, copy_function=shutil.copyfile)
+    archive(tmp_path / "copy", tmp_path / "again.zip")
+    assert (tmp_path / "again.zip").read_bytes() == app.read_bytes()
+
+
+def test_it_holds_code_views_and_settings_and_nothing_else(app: Path) -> None:
+    names = zipfile.ZipFile(app).namelist()
+    assert {"jobs/__main__.py", "jobs/personalize.sql", "udfs/clean.py", "schemas/events.py"} < set(names)
+    assert {"conf/base.toml", "conf/topics.toml", "conf/local.toml"} < set(names)
+    assert {name.split("/")[0] for name in names} == {"jobs", "udfs", "schemas", "conf"}
+    assert not [name for name in names if "__pycache__" in name or "/." in name or name.endswith(".yaml")]
+
+
+def test_every_module_and_the_views_come_from_the_archive_alone(app: Path, tmp_path: Path) -> None:
+    unpacked, elsewhere = tmp_path / "app", tmp_path / "elsewhere"  # Flink unpacks it too, for client and workers
+    zipfile.ZipFile(app).extractall(unpacked)
+    elsewhere.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE, str(unpacked)],
+        cwd=elsewhere,
+        env=os.environ | {"PYTHONPATH": str(unpacked)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) >= 10
+
+
+def test_flinks_configuration_says_each_thing_once(tmp_path: Path) -> None:
+    jar = tmp_path / "connector.jar"
+    jar.touch()
+    furnish(tmp_path / "flink", {"rest.port": "8081", "io.tmp.dirs": "/a: b"}, [jar])
+    lines = (tmp_path / "flink/conf/config.yaml").read_text().splitlines()
+    keys = [line.split(":")[0] for line in lines if line and not line.startswith("#")]
+    assert len(keys) == len(set(keys))
+    assert keys[-2:] == ["rest.port", "io.tmp.dirs"]
+    assert lines[-1] == 'io.tmp.dirs: "/a: b"'
+    assert (tmp_path / "flink/lib/connector.jar").resolve() == jar
+    assert [path.name for path in (tmp_path / "flink/lib").glob("flink-dist*")] == ["flink-dist-2.3.0.jar"]
+
+
+def test_flink_without_connectors_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Refusal, match="no connector in .local/jars/flink: run make setup"):
+        furnish(tmp_path / "flink", {}, [])
+
+
+def test_a_secret_among_the_arguments_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--set", "redis.url=redis://:secret@host/0", "submit", "personalize"], {}, SOURCE) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("trimtab: submit: --set redis.url: arguments show in logs")
+    assert "TRIMTAB__REDIS__URL" in said
+    assert "secret@" not in said
+
+
+def test_without_an_archive_nothing_is_submitted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["submit", "personalize"], {}, SOURCE) == 2
+    assert capsys.readouterr().err == "trimtab: submit: there is no build/app.zip: run python -m jobs package\n"
+
+
+def test_without_a_cluster_nothing_is_submitted(
+    app: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "build").mkdir()
+    shutil.copy(app, tmp_path / "build/app.zip")
+    monkeypatch.chdir(tmp_path)
+    assert main(["submit", "personalize"], {}, SOURCE) == 2
+    assert capsys.readouterr().err.startswith("trimtab: no cluster runs here: run python -m jobs cluster")
+    assert main(["stop", "--savepoint"], {}, SOURCE) == 2
+    assert main(["stop"], {}, SOURCE) == 0
+    assert capsys.readouterr().out == "nothing was running\n"
+
+
+def test_a_folder_without_metadata_is_no_savepoint(tmp_path: Path) -> None:
+    with pytest.raises(Refusal, match="is no savepoint: it has no _metadata"):
+        savepoint(str(tmp_path))
+    (tmp_path / "_metadata").touch()
+    assert savepoint(str(tmp_path)) == savepoint(f"file:{tmp_path}") == f"file://{tmp_path}"
+    assert savepoint("s3://bucket/savepoint-1") == "s3://bucket/savepoint-1"
+
+
+def test_a_cluster_that_does_not_answer_is_named() -> None:
+    with pytest.raises(Unreachable, match=r"no Flink cluster answers at 127\.0\.0\.1:1 "):
+        Cluster("127.0.0.1:1").slots()
