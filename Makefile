@@ -51,7 +51,7 @@ stop: setup  ## stop the job with a savepoint
 	@$(run_python) -m jobs stop
 
 docs: setup  ## derive the contract's documents from schemas/
-	@$(run_python) -m schemas.derive
+	@$(run_python) -m schemas.contract
 
 lock:  ## resolve the dependencies anew into requirements.lock; UPGRADE=1 takes newer versions
 	@tools=$$(mktemp -d); trap 'rm -rf "$$tools"' EXIT; \

@@ -3,7 +3,7 @@
 import os
 
 from jobs.wiring import Refusal
-from jobs.wiring.secrets import pseudonym_key
+from jobs.wiring.keys import pseudonym_key
 from schemas.settings import Settings
 
 

@@ -102,8 +102,9 @@ def own_baseline(moments: Mapping[str, NDArray[Any]], needed: int) -> tuple[Colu
     known = n >= max(needed, 2)
     safe = np.where(known, n, 2.0)
     mean = np.where(known, points / safe, 0.0)
-    # Rounding can leave a hair below zero where all slices are alike.
-    variance = np.maximum((squares - points * points / safe) / (safe - 1.0), 0.0)
+    variance = (squares - points * points / safe) / (safe - 1.0)
+    # Where all slices are alike, rounding leaves a hair of variance, and a z-score of millions.
+    variance = np.where(variance > 1e-12 * squares / safe, variance, 0.0)
     return mean, np.where(known, np.sqrt(variance), 0.0)
 
 

@@ -30,7 +30,7 @@ from jobs.local.world import (
     seeded,
 )
 from jobs.wiring import Refusal, wire
-from jobs.wiring.secrets import pseudonym_key
+from jobs.wiring.keys import pseudonym_key
 from schemas.events import Kind
 from schemas.reader import Read, Reader, SlotCard, exposure, pseudonym
 from schemas.settings import Settings

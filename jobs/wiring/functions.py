@@ -15,7 +15,7 @@ from pyflink.table.udf import FunctionContext, ScalarFunction
 
 from jobs.wiring.cards import Cards, Entry, Fate
 from jobs.wiring.releases import Follower
-from jobs.wiring.secrets import pseudonym_key, sealed
+from jobs.wiring.keys import pseudonym_key, sealed
 from schemas.decisions import Heartbeat
 from schemas.events import PULSE_USER
 from schemas.rejects import Reason, Rejected

@@ -12,7 +12,7 @@ from msgspec import json
 
 from jobs.local import feed
 from jobs.wiring import Refusal, wire
-from jobs.wiring.secrets import pseudonym_key
+from jobs.wiring.keys import pseudonym_key
 from schemas.events import PULSE_BODY, Event
 from schemas.rejects import MEANING, Rejected
 from tests.claims.claim import Claim, Result, folder, shared

@@ -17,7 +17,7 @@ from redis import Redis
 from jobs.local import cluster as local
 from jobs.local import feed, processes
 from jobs.wiring import Refusal
-from jobs.wiring.secrets import KEY_VARIABLE
+from jobs.wiring.keys import KEY_VARIABLE
 from schemas.decisions import Card, Decision
 from tests.claims.claim import REPOSITORY, Claim, Result, folder, settings
 from udfs.pseudonym import pseudonym

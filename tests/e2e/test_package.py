@@ -1,4 +1,4 @@
-"""The archive that a cluster takes: what is in it, that it stands alone, and what is refused before a cluster sees it."""
+"""The archive that a cluster takes: what it holds, that it stands alone, and what is refused before a cluster sees it."""
 
 import os
 import shutil
@@ -82,7 +82,7 @@ def test_flinks_configuration_says_each_thing_once(tmp_path: Path) -> None:
 
 
 def test_flink_without_connectors_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Refusal, match="no connector in .local/jars/flink: run make setup"):
+    with pytest.raises(Refusal, match=r"no connector in \.local/jars/flink: run make setup"):
         furnish(tmp_path / "flink", {}, [])
 
 
