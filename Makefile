@@ -11,7 +11,7 @@ JOB ?= personalize
 
 run_python := .venv/bin/python
 pip := $(run_python) -m pip install --quiet --disable-pip-version-check
-fetch := mvn -q -B -Dstyle.color=never dependency:copy-dependencies
+fetch := mvn -q -B dependency:copy-dependencies
 ready := .venv/.ready .local/jars/flink/.ready .local/jars/broker/.ready
 
 .PHONY: help setup run test check bench prove package cluster submit stop docs lock clean

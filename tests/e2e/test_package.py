@@ -1,4 +1,4 @@
-"""The archive that a cluster takes: what it holds, that it stands alone, and what is refused before a cluster sees it."""
+"""The archive that a cluster takes: what it holds, that it stands alone, and what is refused before it is sent."""
 
 import os
 import shutil
