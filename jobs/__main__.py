@@ -26,7 +26,7 @@ VERBS: Final = {
     "package": ("jobs.package", "build the archive that a cluster takes"),
     "cluster": ("jobs.local.cluster", "start a Flink cluster on this machine"),
     "submit": ("jobs.submit", "hand the archive to a Flink cluster"),
-    "stop": ("jobs.stop", "stop a job with a savepoint"),
+    "stop": ("jobs.stop", "end that cluster, or stop a job with a savepoint"),
     "config": ("jobs.config", "check the settings and print each with its origin"),
 }
 """Verb -> the module whose `main(settings, arguments)` does it, and what it does."""

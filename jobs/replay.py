@@ -216,21 +216,28 @@ def _run(settings: Settings, logs: Path) -> tuple[float, float]:
     child.start()
     theirs.close()
     used: dict[tuple[int, int], int] = {}
-    marks: list[tuple[float, int]] = []
-    while child.is_alive() and len(marks) < 2:  # noqa: PLR2004 - its beginning and its end
-        told = ours.poll(_LOOK_S)
-        # What has ended since the last look keeps what it had used by then.
-        used |= ticks(child.pid or 0)
-        if told:
-            try:
-                marks.append((ours.recv(), sum(used.values())))
-            except EOFError:
-                break
+    try:
+        began, before = _told(ours, child.pid or 0, used)
+        ended, after = _told(ours, child.pid or 0, used)
+    except EOFError:
+        said = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+        raise Refusal(f"replay: the job failed: {cause(said)}; see {log}") from None
     child.join(_LEAVE_S)
-    if len(marks) < 2:  # noqa: PLR2004
-        raise Refusal(f"replay: the job failed: {cause(log.read_text(encoding='utf-8', errors='replace'))}; see {log}")
-    (began, before), (ended, after) = marks
     return ended - began, (after - before) / _TICKS
+
+
+def _told(ours: Connection, group: int, used: dict[tuple[int, int], int]) -> tuple[float, int]:
+    """Wait for the job's next word, a moment of its clock, and add up what it has used by then.
+
+    Raises:
+        EOFError: it ended without a word.
+    """
+    # Often, because what has ended since the last look keeps only what it had used by then.
+    while not ours.poll(_LOOK_S):
+        used |= ticks(group)
+    used |= ticks(group)
+    moment: float = ours.recv()
+    return moment, sum(used.values())
 
 
 def _job(settings: Settings, log: Path, told: Connection) -> None:
@@ -290,5 +297,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--input", type=Path, required=True, help="one record a line; .gz is unpacked")
     parser.add_argument("--format", required=True, help="of its records: a key of conf/formats.toml")
     parser.add_argument("--out", type=Path, required=True, help="folder for the three outputs and summary.json")
-    parser.add_argument("--parallelism", type=int, default=1, help="of the job (1); it changes no byte of the outputs")
+    parser.add_argument(
+        "--parallelism", type=_positive, default=1, help="of the job (1); it changes no byte of the outputs"
+    )
     return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number

@@ -42,6 +42,7 @@ def main(settings: Settings, arguments: list[str]) -> int:
     parser.add_argument("job", choices=JOBS)
     parser.add_argument("--savepoint", metavar="PATH", help="go on from where a job was stopped")
     parser.add_argument("--rest", metavar="HOST:PORT", help="of the cluster; if not given, the one on this machine")
+    parser.add_argument("--python", default="python", help="with --rest: the interpreter of its TaskManagers (python)")
     asked = parser.parse_args(own)
     if leak := secret_in(words):
         raise Refusal(
@@ -52,7 +53,7 @@ def main(settings: Settings, arguments: list[str]) -> int:
     archive = root / ARCHIVE
     if not archive.is_file():
         raise Refusal(f"submit: there is no {ARCHIVE}: run python -m jobs package")
-    folder, variables, address = _client(root, asked.rest)
+    folder, variables, address = _client(root, asked.rest, asked.python)
     cluster = Cluster(address)
     for job in cluster.running():
         if job.name == title(asked.job):
@@ -106,13 +107,14 @@ def outcome(said: str) -> str:
     return (ours or causes or [line for line in lines if line.strip()] or ["it said nothing"])[-1]
 
 
-def _client(root: Path, rest: str | None) -> tuple[Path, dict[str, str], str]:
+def _client(root: Path, rest: str | None, python: str) -> tuple[Path, dict[str, str], str]:
     """Choose the client's folder, what it adds to the environment, and the cluster's address."""
     if rest is None:
         up = local.expected(root)
         return local.folder(root), up.variables, up.rest
     folder = root / ARCHIVE.parent / "client"
-    furnish(folder, {"python.client.executable": local.PYTHON}, connectors(root))
+    # The job carries the interpreter's name: what the cluster's own configuration says of it is not asked.
+    furnish(folder, {"python.executable": python, "python.client.executable": local.PYTHON}, connectors(root))
     return folder, {}, rest
 
 

@@ -27,7 +27,8 @@ PYTHON: Final = sys.executable
 """The interpreter that has the suite's dependencies; client and workers use it."""
 
 _START_S: Final = 120.0
-_GRACE_MS: Final = 10_000
+_GRACE_MS: Final = 5_000
+_KEEPER_GRACE_MS: Final = 30_000
 _POLL_S: Final = 0.2
 
 
@@ -110,7 +111,7 @@ def _detached(root: Path, words: list[str]) -> Up:
     _note_file(root).unlink(missing_ok=True)
     keeper = processes.start("cluster", [PYTHON, "-m", "jobs", *words, "cluster", "--stay"], root)
     with ExitStack() as undo:
-        undo.callback(keeper.stop, 2 * _GRACE_MS)
+        undo.callback(keeper.stop, _KEEPER_GRACE_MS)
         deadline = time.monotonic() + _START_S
         while not keeper.ended() and time.monotonic() < deadline:
             # Not by `running`: it would hold the claim for a moment, and the keeper could not.

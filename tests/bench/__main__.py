@@ -6,13 +6,14 @@ import platform
 import sys
 from argparse import ArgumentParser
 from collections.abc import Iterator, Sequence
+from dataclasses import astuple
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
 from tests.bench import cost as costs
 from tests.bench import latency
-from tests.bench.children import ENVIRONMENT
+from tests.bench.children import ENVIRONMENT, PARTS
 
 REPORT: Final = Path("build/bench.json")
 
@@ -33,24 +34,28 @@ def machine() -> dict[str, Any]:
 
 def cost_lines(found: costs.Cost) -> Iterator[str]:
     """Write the costs as a table."""
-    yield f"CPU seconds per million events ({found.plan.small:,} to {found.plan.large:,})   java  python   total"
+    sizes = f"{found.plan.small:,} to {found.plan.large:,}"
+    yield f"{f'CPU seconds per million events ({sizes})':<56}{''.join(f'{part:>8}' for part in PARTS)}   total"
     for stage, slope in (*found.stages.items(), ("the whole job", found.job)):
-        yield f"  {stage:<50} {slope.java:6.1f}  {slope.python:6.1f}  {slope.total:6.1f}"
-    yield f"  goal {costs.GOAL_S:>67.1f}"
-    yield f"  {'plain consumer, one user at a time':<50} {found.plain_s:>22.1f}"
-    yield f"  {'plain consumer, deciding a poll at once':<50} {found.together_s:>22.1f}"
-    yield f"  {'job / plain consumer':<50} {found.share:>22.3f}   goal {costs.GOAL_SHARE}"
+        yield f"  {stage:<54}{''.join(f'{part:8.1f}' for part in astuple(slope))}{slope.total:8.1f}"
+    yield f"  {'goal':<54}{costs.GOAL_S:40.1f}"
+    yield f"  {'plain consumer, one user at a time':<54}{found.plain_s:40.1f}"
+    yield f"  {'plain consumer, deciding a poll at once':<54}{found.together_s:40.1f}"
+    yield f"  {'job / plain consumer':<54}{found.share:40.3f}   goal {costs.GOAL_SHARE}"
     yield f"  both decided the same: {found.agreement}"
 
 
 def delay_lines(found: list[latency.Delay]) -> Iterator[str]:
     """Write the delays as a table."""
-    yield "event -> Redis acknowledged, ms       p50    p90    p99    max   goal p99   start s   events/s   decisions"
+    yield (
+        "event -> Redis acknowledged, ms       p50    p90    p99    max   goal p99"
+        "   start s   events/s   decisions   cores"
+    )
     for each in found:
         name, goal = f"slice {each.slice}, {each.rate} events/s", latency.GOAL_P99_MS[each.slice]
         yield (
             f"  {name:<32} {each.p50_ms:6} {each.p90_ms:6} {each.p99_ms:6} {each.max_ms:6}   {goal:8}"
-            f"   {each.start_s:7.1f}   {each.events_per_s:8.1f}   {each.decisions:9}"
+            f"   {each.start_s:7.1f}   {each.events_per_s:8.1f}   {each.decisions:9}   {each.cores:5.2f}"
         )
 
 

@@ -13,6 +13,8 @@ from pathlib import Path
 from subprocess import Popen
 from typing import Any, Final, NamedTuple
 
+from jobs.wiring import Refusal
+
 ENVIRONMENT: Final = {
     # Python functions run in processes of their own, as on a cluster.
     "_python_worker_execution_mode": "process",
@@ -21,13 +23,18 @@ ENVIRONMENT: Final = {
 }
 """What every measured process is given; it is part of the measurement."""
 
+PARTS: Final = ("java", "gc", "jit", "python")
+"""Who took the time: the JVM's own work, its collector, its compiler (which is done after a while), and Python."""
+
 _ANSWER: Final = "TRIMTAB_BENCH_ANSWER"
 _SAMPLE_S: Final = 0.1
 _FAREWELL_S: Final = 20.0
+_THREADS_EVERY: Final = 10  # samples; a JVM has a hundred threads, and the few that count live long
+_HOUSEKEEPING: Final = (("GC Thread", "gc"), ("C1 Compiler", "jit"), ("C2 Compiler", "jit"))
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
-class BenchError(Exception):
+class BenchError(Refusal):
     """A measurement could not be taken; the message is one line and says where to look."""
 
 
@@ -35,7 +42,7 @@ class Usage(NamedTuple):
     """What one run took.
 
     Attributes:
-        cpu_s: processor seconds by program (`java`, `python`), from the start of the process to its answer.
+        cpu_s: processor seconds by PARTS, from the start of the process to its answer.
         wall_s: seconds from the start of the process to its answer.
         answer: what it said.
     """
@@ -46,15 +53,17 @@ class Usage(NamedTuple):
 
     @property
     def total_s(self) -> float:
-        """Processor seconds of all programs."""
+        """Processor seconds of all parts."""
         return sum(self.cpu_s.values())
 
 
-class _Process(NamedTuple):
-    pid: int
+class _Task(NamedTuple):
+    """A process or a thread, as the kernel lists it."""
+
+    id: int
     parent: int
     started: int
-    program: str
+    name: str
     cpu_s: float
 
 
@@ -67,27 +76,43 @@ class Meter:
     """
 
     root: int
-    _seen: dict[tuple[int, int], _Process] = field(default_factory=dict)
+    _seen: dict[tuple[int, int], _Task] = field(default_factory=dict)
+    _threads: dict[tuple[int, int], _Task] = field(default_factory=dict)
+    _samples: int = 0
 
     def sample(self) -> None:
         """Look at all that lives."""
-        alive = {process.pid: process for process in _processes()}
-        family = {process.pid for process in self._seen.values()} | {self.root}
+        alive = {task.id: task for task in _tasks(Path("/proc"))}
+        family = {task.id for task in self._seen.values()} | {self.root}
         grown = True
         while grown:
-            children = {process.pid for process in alive.values() if process.parent in family} - family
+            children = {task.id for task in alive.values() if task.parent in family} - family
             family |= children
             grown = bool(children)
         for pid in family & alive.keys():
-            process = alive[pid]
-            self._seen[pid, process.started] = process
+            self._seen[pid, alive[pid].started] = alive[pid]
+        if self._samples % _THREADS_EVERY == 0:
+            jvms = [pid for pid in family & alive.keys() if alive[pid].name == "java"]
+            self._threads |= {
+                (task.id, task.started): task for pid in jvms for task in _tasks(Path(f"/proc/{pid}/task"))
+            }
+        self._samples += 1
+
+    def total_s(self) -> float:
+        """Look, and give the processor seconds so far."""
+        self.sample()
+        return sum(self.cpu_s().values())
 
     def cpu_s(self) -> dict[str, float]:
-        """Processor seconds so far, by program."""
-        total: dict[str, float] = {}
-        for process in self._seen.values():
-            name = "java" if process.program == "java" else "python"
-            total[name] = total.get(name, 0.0) + process.cpu_s
+        """Processor seconds so far, by PARTS."""
+        total = dict.fromkeys(PARTS, 0.0)
+        for task in self._seen.values():
+            total["java" if task.name == "java" else "python"] += task.cpu_s
+        for task in self._threads.values():
+            for beginning, part in _HOUSEKEEPING:
+                if task.name.startswith(beginning):
+                    total[part] += task.cpu_s
+                    total["java"] -= task.cpu_s
         return total
 
 
@@ -164,21 +189,24 @@ def answer(said: Mapping[str, Any]) -> None:
     sys.stdin.read()
 
 
-def _processes() -> list[_Process]:
+def _tasks(folder: Path) -> list[_Task]:
     found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            with suppress(OSError):  # it ended meanwhile
-                # The name, in parentheses, may hold anything; the numbers follow.
-                head, _, tail = (entry / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")
-                numbers = tail.split()
-                found.append(
-                    _Process(
-                        pid=int(entry.name),
-                        parent=int(numbers[1]),
-                        started=int(numbers[19]),
-                        program=head.partition("(")[2],
-                        cpu_s=(int(numbers[11]) + int(numbers[12])) / _TICKS,
-                    )
-                )
+    with suppress(OSError):  # it ended meanwhile
+        for entry in folder.iterdir():
+            if entry.name.isdecimal():
+                with suppress(OSError):
+                    found.append(_task(int(entry.name), (entry / "stat").read_text(encoding="utf-8", errors="replace")))
     return found
+
+
+def _task(number: int, stat: str) -> _Task:
+    # The name, in parentheses, may hold anything; the numbers follow.
+    head, _, tail = stat.rpartition(")")
+    numbers = tail.split()
+    return _Task(
+        id=number,
+        parent=int(numbers[1]),
+        started=int(numbers[19]),
+        name=head.partition("(")[2],
+        cpu_s=(int(numbers[11]) + int(numbers[12])) / _TICKS,
+    )

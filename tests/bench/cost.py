@@ -2,12 +2,12 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from typing import Any, Final
 
 from jobs.wiring import wire
 from tests.bench.agreement import Agreement, compare
-from tests.bench.children import Usage
+from tests.bench.children import PARTS, Usage
 from tests.bench.ground import Ground, create, ground
 from tests.bench.plain_consumer import TOPICS
 from tests.bench.stages import STAGES
@@ -40,18 +40,20 @@ QUICK: Final = Plan(60_000, 180_000, ("slices", "decide", "kafka"))
 
 @dataclass(frozen=True, slots=True)
 class Slope:
-    """Processor seconds per million events, by program."""
+    """Processor seconds per million events, by children.PARTS."""
 
-    java: float
-    python: float
+    java: float = 0.0
+    gc: float = 0.0
+    jit: float = 0.0
+    python: float = 0.0
 
     @property
     def total(self) -> float:
-        """Of all programs."""
-        return self.java + self.python
+        """Of all parts."""
+        return self.java + self.gc + self.jit + self.python
 
     def __sub__(self, other: "Slope") -> "Slope":
-        return Slope(self.java - other.java, self.python - other.python)
+        return Slope(*(mine - theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ class Cost:
         plain_s: processor seconds per million events of the plain consumer, deciding one user at a time.
         together_s: the same, deciding a poll's users with one call.
         agreement: whether job and plain consumer decided the same.
-        runs: every run: program seconds and wall seconds.
+        runs: every run: processor seconds by children.PARTS, and wall seconds.
     """
 
     plan: Plan
@@ -114,7 +116,7 @@ def cost(plan: Plan, say: Say) -> Cost:
         for stage in plan.stages:
             large.run(place, stage)
     slopes = {stage: _slope(small.runs[stage], large.runs[stage], plan) for stage in plan.stages}
-    before = [Slope(0.0, 0.0), *slopes.values()]
+    before = [Slope(), *slopes.values()]
     return Cost(
         plan=plan,
         stages={stage: slope - last for (stage, slope), last in zip(slopes.items(), before, strict=False)},
@@ -166,12 +168,7 @@ def _declare_plain(place: Ground) -> None:
 
 def _slope(small: Usage, large: Usage, plan: Plan) -> Slope:
     grown = plan.large - plan.small
-    return Slope(
-        **{
-            program: _per_million(large.cpu_s.get(program, 0.0) - small.cpu_s.get(program, 0.0), grown)
-            for program in ("java", "python")
-        }
-    )
+    return Slope(**{part: _per_million(large.cpu_s[part] - small.cpu_s[part], grown) for part in PARTS})
 
 
 def _per_million(cpu_s: float, events: int) -> float:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from confluent_kafka import Consumer, TopicPartition
 
 from jobs.wiring.cards import Cards
-from tests.bench.children import BenchError
+from tests.bench.children import BenchError, Meter
 from tests.bench.ground import Ground, ground, log_of
 from udfs.lags import percentile
 
@@ -62,6 +62,7 @@ class Delay:
         slice: its length.
         rate: events per second that were sent.
         events_per_s: events per second that came through the job meanwhile.
+        cores: processor seconds per second that the job took meanwhile.
         decisions: how many were acknowledged by Redis meanwhile.
         p50_ms: from the slice's first event to the acknowledgement, ms; so are the others.
         start_s: from the start of the job's process to its first heartbeat.
@@ -71,6 +72,7 @@ class Delay:
     slice: str
     rate: int
     events_per_s: float
+    cores: float
     decisions: int
     p50_ms: int
     p90_ms: int
@@ -122,9 +124,10 @@ def _measure(
 ) -> dict[str, Any]:
     keys = _lag_keys(cards, plan.measured_s)
     redis.delete(*keys)
-    began, before = time.monotonic(), _length(place, "events")
+    meter = Meter(running[0].pid)
+    began, before, cpu_s = time.monotonic(), _length(place, "events"), meter.total_s()
     _pass(plan.measured_s, *running)
-    took, after = time.monotonic() - began, _length(place, "events")
+    took, after, cpu_s = time.monotonic() - began, _length(place, "events"), meter.total_s() - cpu_s
     counts: dict[int, int] = {}
     for key in _lag_keys(cards, plan.measured_s):
         for upper, count in redis.hgetall(key).items():
@@ -134,6 +137,7 @@ def _measure(
     shares = {f"p{round(share * 100)}_ms": percentile(counts, share) for share in (0.5, 0.9, 0.99)}
     return {
         "events_per_s": round((after - before) / took, 1),
+        "cores": round(cpu_s / took, 2),
         "decisions": sum(counts.values()),
         **shares,
         "max_ms": max(counts),

@@ -19,8 +19,8 @@ from msgspec.structs import astuple, replace
 
 from jobs.wiring import wire
 from jobs.wiring.cards import Cards, Entry
-from jobs.wiring.releases import Follower
 from jobs.wiring.keys import pseudonym_key
+from jobs.wiring.releases import Follower
 from jobs.wiring.settings import load
 from schemas.derive import columns
 from schemas.events import PULSE_BODY, Kind, RawEvent

@@ -6,14 +6,17 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml  # type: ignore[import-untyped]  # Beam brings it, and it brings no types
 
 from jobs.__main__ import main
 from jobs.cluster import Cluster, Unreachable, furnish
 from jobs.package import SOURCE, archive
 from jobs.submit import savepoint
 from jobs.wiring import Refusal
+from schemas.settings import Settings
 
 ALONE = """
 import importlib, sys
@@ -81,6 +84,35 @@ def test_flinks_configuration_says_each_thing_once(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "flink/lib").glob("flink-dist*")] == ["flink-dist-2.3.0.jar"]
 
 
+def test_kubernetes_repeats_what_every_cluster_has_in_common() -> None:
+    common: dict[str, Any] = yaml.safe_load((SOURCE / "conf/flink/config.yaml").read_text())
+    manifests = yaml.safe_load_all((SOURCE / "docker/kubernetes/flinkdeployment.yaml").read_text())
+    spec = next(manifest["spec"] for manifest in manifests if manifest["kind"] == "FlinkDeployment")
+    own = spec["flinkConfiguration"]
+    own["jobmanager.memory.process.size"] = spec["jobManager"]["resource"]["memory"]
+    own["taskmanager.memory.process.size"] = spec["taskManager"]["resource"]["memory"]
+    del common["env.java.default-opts.all"]  # the operator's own
+    assert {key: own.get(key) for key in common} == {key: str(value) for key, value in common.items()}
+    loggers = (SOURCE / "conf/flink/loggers.properties").read_text().splitlines()
+    quiet = [line for line in loggers if line.startswith("logger.")]
+    assert len(quiet) == 4
+    assert set(quiet) < set(spec["logConfiguration"]["log4j-console.properties"].splitlines())
+
+
+def test_containers_have_the_memory_that_flink_is_told() -> None:
+    common = yaml.safe_load((SOURCE / "conf/flink/config.yaml").read_text())
+    services = yaml.safe_load((SOURCE / "docker/compose.yaml").read_text())["services"]
+    for name in ("jobmanager", "taskmanager"):
+        assert services[name]["mem_limit"] == common[f"{name}.memory.process.size"]
+
+
+def test_every_published_port_is_bound_to_this_machine() -> None:
+    services = yaml.safe_load((SOURCE / "docker/compose.yaml").read_text())["services"]
+    published = [port for service in services.values() for port in service.get("ports", [])]
+    assert published
+    assert all(port.startswith("127.0.0.1:") for port in published)
+
+
 def test_flink_without_connectors_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refusal, match=r"no connector in \.local/jars/flink: run make setup"):
         furnish(tmp_path / "flink", {}, [])
@@ -92,6 +124,18 @@ def test_a_secret_among_the_arguments_is_refused(capsys: pytest.CaptureFixture[s
     assert said.startswith("trimtab: submit: --set redis.url: arguments show in logs")
     assert "TRIMTAB__REDIS__URL" in said
     assert "secret@" not in said
+
+
+def test_what_chose_the_settings_is_said_again_to_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[str] = []
+
+    def submit(_: Settings, arguments: list[str]) -> int:
+        heard.extend(arguments)
+        return 0
+
+    monkeypatch.setattr("jobs.submit.main", submit)
+    main(["--set", "decide.refresh=10s", "submit", "personalize"], {"TRIMTAB_ENV": "production"}, SOURCE)
+    assert heard == ["personalize", "--", "--env", "production", "--set=decide.refresh=10s"]
 
 
 def test_without_an_archive_nothing_is_submitted(
