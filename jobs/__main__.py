@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import MutableMapping, Sequence
 from importlib import import_module
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Final
 
 import jobs
 from jobs.wiring import Refusal
+from jobs.wiring.handover import variables
 from jobs.wiring.settings import load, render
 
 VERBS: Final = {
@@ -20,25 +21,22 @@ VERBS: Final = {
     "release": ("jobs.release", "publish a catalogue or a model, list what is in force"),
     "train": ("jobs.train", "fit a model and hold it against its gates"),
     "personalize": ("jobs.personalize", "run the job: clicks in, decisions to Kafka and Redis"),
-    "run": ("jobs.local.run", "start everything on this machine: broker, Redis, website, job"),
+    "run": ("jobs.run", "start everything on this machine: broker, Redis, website, job"),
     "website": ("jobs.local.website", "play the pretend website's visitors"),
     "replay": ("jobs.replay", "decide a topic again and compare"),
     "package": ("jobs.package", "build the archive that a cluster takes"),
-    "cluster": ("jobs.local.cluster", "start a Flink cluster on this machine"),
+    "cluster": ("jobs.cluster", "start a Flink cluster on this machine"),
     "submit": ("jobs.submit", "hand the archive to a Flink cluster"),
     "stop": ("jobs.stop", "end that cluster, or stop a job with a savepoint"),
     "config": ("jobs.config", "check the settings and print each with its origin"),
 }
 """Verb -> the module whose `main(settings, arguments)` does it, and what it does."""
 
-RESTATED: Final = ("cluster", "submit")
-"""Verbs that start another process which reads the settings anew: they get the words that chose these settings."""
-
 REFUSED: Final = 2
 INTERRUPTED: Final = 130
 
 
-def main(arguments: Sequence[str], environ: Mapping[str, str], folder: Path) -> int:
+def main(arguments: Sequence[str], environ: MutableMapping[str, str], folder: Path) -> int:
     """Run one verb and return its exit code: 2 where something outside does not fit, 130 after Ctrl-C."""
     try:
         return _run(arguments, environ, folder)
@@ -57,7 +55,7 @@ def root(folder: Path) -> Traversable:
     return zipfile.Path(above) if above.is_file() else above
 
 
-def _run(arguments: Sequence[str], environ: Mapping[str, str], folder: Path) -> int:
+def _run(arguments: Sequence[str], environ: MutableMapping[str, str], folder: Path) -> int:
     asked = _parser().parse_args(arguments)
     if asked.verb is None and not asked.print_config:
         print(_parser().format_help(), end="")
@@ -71,8 +69,9 @@ def _run(arguments: Sequence[str], environ: Mapping[str, str], folder: Path) -> 
         print(render(loaded), flush=True)
     if asked.verb is None:
         return 0
-    words = ["--", "--env", env, *(f"--set={each}" for each in asked.set)] if asked.verb in RESTATED else []
-    done: int = import_module(VERBS[asked.verb][0]).main(loaded.settings, [*asked.arguments, *words])
+    # Processes that a verb starts read the settings anew, and must find the same.
+    environ.update({"TRIMTAB_ENV": env} | variables(dict(each.split("=", 1) for each in asked.set)))
+    done: int = import_module(VERBS[asked.verb][0]).main(loaded.settings, asked.arguments)
     return done
 
 

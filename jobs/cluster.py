@@ -1,164 +1,210 @@
-"""A Flink cluster as a client sees it: who is there, which jobs run, and stopping one so that it can go on later."""
+"""A Flink cluster on this machine, with the embedded broker and cache, that outlives the command that starts it."""
 
-import http.client
+import os
 import shutil
+import sys
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from argparse import ArgumentParser
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
 import msgspec
-import pyflink
 
-from jobs.package import SOURCE
-from jobs.wiring import Refusal
+from jobs import pulse, topics
+from jobs.local import processes
+from jobs.local.processes import NotStarted
+from jobs.local.stack import Stack
+from jobs.wiring import Refusal, wire
+from jobs.wiring.cluster import DISTRIBUTION, Cluster, Unreachable, furnish, places
+from jobs.wiring.handover import changed, variables
+from jobs.wiring.jars import connectors
+from jobs.wiring.store import location
+from schemas.settings import Settings
 
-DISTRIBUTION: Final = Path(pyflink.__path__[0])
-"""Flink as pip brings it: bin/, lib/, opt/, conf/."""
+PYTHON: Final = sys.executable
+"""The interpreter that has the suite's dependencies; client and workers use it."""
 
-_ANSWER_S: Final = 10.0
+_START_S: Final = 120.0
+_GRACE_MS: Final = 5_000
+_KEEPER_GRACE_MS: Final = 30_000
 _POLL_S: Final = 0.2
-_SAVEPOINT_S: Final = 120.0
-_ENDED: Final = frozenset({"FINISHED", "CANCELED", "FAILED", "SUSPENDED"})
 
 
-class Unreachable(Refusal):
-    """No cluster answers at the address."""
+class Up(msgspec.Struct, frozen=True):
+    """A cluster that is up.
 
-
-class Job(msgspec.Struct, frozen=True, rename={"job_id": "jid"}):
-    """A job the cluster knows."""
-
-    job_id: str
-    name: str
-    state: str
-
-
-class _Jobs(msgspec.Struct):
-    jobs: list[Job]
-
-
-class _Overview(msgspec.Struct):
-    slots: int = msgspec.field(name="slots-total")
-
-
-class _Request(msgspec.Struct):
-    request_id: str = msgspec.field(name="request-id")
-
-
-class _Status(msgspec.Struct):
-    id: str
-
-
-class _Cause(msgspec.Struct):
-    trace: str = msgspec.field(name="stack-trace")
-
-
-class _Operation(msgspec.Struct):
-    location: str = ""
-    cause: _Cause | None = msgspec.field(name="failure-cause", default=None)
-
-
-class _Savepoint(msgspec.Struct):
-    status: _Status
-    operation: _Operation | None = None
-
-
-class Cluster:
-    """A cluster's REST interface.
-
-    Args:
-        address: of the JobManager's REST server, `host:port`.
-
-    Every method raises Unreachable where nobody answers.
+    Attributes:
+        pid: of the process that keeps it.
+        rest: address of Flink's REST server, `host:port`.
+        variables: by which jobs, and anything else that reads the settings, find broker, cache and releases.
     """
 
-    def __init__(self, address: str) -> None:
-        self.address = address
+    pid: int
+    rest: str
+    variables: dict[str, str]
 
-    def slots(self) -> int:
-        """Count the slots of the TaskManagers that have registered."""
-        return msgspec.json.decode(self._call("GET", "/overview"), type=_Overview).slots
-
-    def running(self) -> list[Job]:
-        """List the jobs that have not ended, restarting ones included."""
-        jobs = msgspec.json.decode(self._call("GET", "/jobs/overview"), type=_Jobs).jobs
-        return [job for job in jobs if job.state not in _ENDED]
-
-    def page(self, job_id: str) -> str:
-        """Name the job's page for people."""
-        return f"http://{self.address}/#/job/running/{job_id}"
-
-    def stop(self, job: Job) -> str:
-        """Stop a job with a savepoint, in the folder that the cluster keeps for them; returns the savepoint's place.
-
-        Raises:
-            Refusal: the savepoint was not taken; the job goes on.
-        """
-        body = msgspec.json.encode({"drain": False, "formatType": "CANONICAL"})
-        asked = msgspec.json.decode(self._call("POST", f"/jobs/{job.job_id}/stop", body), type=_Request)
-        deadline = time.monotonic() + _SAVEPOINT_S
-        while time.monotonic() < deadline:
-            answer = self._call("GET", f"/jobs/{job.job_id}/savepoints/{asked.request_id}")
-            operation = msgspec.json.decode(answer, type=_Savepoint).operation
-            if operation and operation.cause:
-                why = operation.cause.trace.strip().splitlines()
-                raise Refusal(f"{job.name}: no savepoint was taken, the job goes on: {why[0] if why else 'no reason'}")
-            if operation:
-                return operation.location
-            time.sleep(_POLL_S)
-        raise Refusal(f"{job.name}: no savepoint within {_SAVEPOINT_S:.0f} s; see {self.page(job.job_id)}")
-
-    def _call(self, method: str, path: str, body: bytes | None = None) -> bytes:
-        connection = http.client.HTTPConnection(self.address, timeout=_ANSWER_S)
-        try:
-            connection.request(method, path, body, {"Content-Type": "application/json"})
-            answer = connection.getresponse()
-            content = answer.read()
-        except (OSError, http.client.HTTPException) as error:
-            raise Unreachable(
-                f"no Flink cluster answers at {self.address} ({error}): start one with python -m jobs cluster"
-            ) from error
-        finally:
-            connection.close()
-        if answer.status >= http.client.BAD_REQUEST:
-            raise Refusal(f"the cluster at {self.address} refuses {method} {path}: {content.decode(errors='replace')}")
-        return content
+    def __str__(self) -> str:
+        return "\n".join([f"Flink at http://{self.rest}", *(f"{key}={value}" for key, value in self.variables.items())])
 
 
-def furnish(folder: Path, facts: Mapping[str, str], jars: Sequence[Path]) -> None:
-    """Give Flink's scripts a configuration and a lib folder, under `folder`; see `places`.
+def folder(root: Path) -> Path:
+    """Everything the cluster writes but its broker's and cache's data."""
+    return processes.home(root) / "cluster"
 
-    Args:
-        folder: is made where it is missing.
-        facts: options that conf/flink/config.yaml leaves to the place.
-        jars: connectors, which join Flink's own.
+
+def running(root: Path) -> Up | None:
+    """Find the cluster of `root`.
 
     Raises:
-        Refusal: there are no connectors.
+        AlreadyRunning: what runs there is something else.
     """
-    if not jars:
-        raise Refusal("no connector in .local/jars/flink: run make setup")
-    conf, lib = folder / "conf", folder / "lib"
-    for each in (conf, lib):
-        shutil.rmtree(each, ignore_errors=True)
-        each.mkdir(parents=True)
-    loggers = (SOURCE / "conf/flink/loggers.properties").read_bytes()
-    for properties in (DISTRIBUTION / "conf").glob("log4j*.properties"):
-        (conf / properties.name).write_bytes(properties.read_bytes() + loggers)
-    common = (SOURCE / "conf/flink/config.yaml").read_text(encoding="utf-8")
-    lines = [f"{key}: {msgspec.json.encode(value).decode()}" for key, value in facts.items()]
-    (conf / "config.yaml").write_text("\n".join([common, *lines, ""]), encoding="utf-8")
-    # flink-python belongs here too: loaded once per job, its native parts would be refused the second time.
-    for jar in (*DISTRIBUTION.glob("lib/*.jar"), *DISTRIBUTION.glob("opt/flink-python*.jar"), *jars):
-        (lib / jar.name).symlink_to(jar.absolute())
+    try:
+        with processes.claim(root):
+            return None
+    except processes.AlreadyRunning as other:
+        up = _note(root)
+        if up and up.pid == other.pid:
+            return up
+        raise
 
 
-def places(folder: Path) -> dict[str, str]:
-    """Name the variables by which Flink's scripts find what `furnish` made, and where they may write."""
+def expected(root: Path) -> Up:
+    """Find the cluster of `root`, which must be up.
+
+    Raises:
+        Refusal: there is none.
+    """
+    up = running(root)
+    if up is None:
+        raise Refusal("no cluster runs here: run python -m jobs cluster, or name another one by --rest HOST:PORT")
+    return up
+
+
+def main(settings: Settings, arguments: list[str]) -> int:
+    """Start the cluster and return once it can take a job; `--stay` stays with it until Ctrl-C instead.
+
+    Raises:
+        Refusal: something did not come up.
+    """
+    parser = ArgumentParser(prog="python -m jobs cluster", description=__doc__)
+    parser.add_argument("--stay", action="store_true", help="stay with it, and end it with Ctrl-C")
+    root = Path.cwd()
+    if parser.parse_args(arguments).stay:
+        return _keep(settings, root)
+    if up := running(root):
+        print(f"already up\n{up}")
+        return 0
+    print(_detached(root))
+    return 0
+
+
+def _detached(root: Path) -> Up:
+    _note_file(root).unlink(missing_ok=True)
+    keeper = processes.start("cluster", [PYTHON, "-m", "jobs", "cluster", "--stay"], root)
+    with ExitStack() as undo:
+        undo.callback(keeper.stop, _KEEPER_GRACE_MS)
+        deadline = time.monotonic() + _START_S
+        while not keeper.ended() and time.monotonic() < deadline:
+            # Not by `running`: it would hold the claim for a moment, and the keeper could not.
+            if up := _note(root):
+                undo.pop_all()
+                return up
+            time.sleep(_POLL_S)
+        raise NotStarted(f"the cluster did not come up; {keeper.last_words()}")
+
+
+def _keep(settings: Settings, root: Path) -> int:
+    place = folder(root)
+    with Stack(root, keep_data=True) as stack, ExitStack() as exits:
+        changes = {
+            "kafka.bootstrap": stack.bootstrap,
+            "redis.url": stack.redis_url,
+            "releases.store": location(settings.releases.store),
+        }
+        here = changed(settings, changes)
+        os.environ.update(variables(changes))
+        rest, rpc = processes.free_ports(2)
+        furnish(place, _facts(place, rest, rpc), connectors(root))
+        children: list[processes.Child] = []
+        exits.callback(_end, children)
+        children += [processes.start(name, _script(place, name), root) for name in ("jobmanager", "taskmanager")]
+        admin = wire.admin(here.kafka.bootstrap, here.kafka.wait)
+        topics.apply(admin, topics.difference(here.topics, topics.actual_topics(admin, here.topics)))
+        cluster = Cluster(f"127.0.0.1:{rest}")
+        _await_slots(cluster, children)
+        up = Up(os.getpid(), cluster.address, variables(changes))
+        _write_note(root, up)
+        print(up, flush=True)
+        pulse.keep_alive(here, threading.Event())
+    return 0
+
+
+def _facts(place: Path, rest: int, rpc: int) -> dict[str, str]:
+    here = "127.0.0.1"
+    scratch = place / "scratch"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
     return {
-        "FLINK_CONF_DIR": str(folder / "conf"),
-        "FLINK_LIB_DIR": str(folder / "lib"),
-        "FLINK_LOG_DIR": str(folder / "log"),
-        "FLINK_PID_DIR": str(folder / "pids"),
+        "jobmanager.rpc.address": here,
+        "jobmanager.rpc.port": str(rpc),
+        "jobmanager.bind-host": here,
+        "taskmanager.host": here,
+        "taskmanager.bind-host": here,
+        "rest.address": here,
+        "rest.bind-address": here,
+        "rest.port": str(rest),
+        "io.tmp.dirs": str(scratch),
+        "web.tmpdir": str(scratch),
+        "execution.checkpointing.dir": (place / "checkpoints").as_uri(),
+        "execution.checkpointing.savepoint-dir": (place / "savepoints").as_uri(),
+        "python.executable": PYTHON,
+        "python.client.executable": PYTHON,
     }
+
+
+def _script(place: Path, name: str) -> list[str | Path]:
+    # Away from the tree, and without a path to it: workers get the code from the archive, or not at all.
+    variables = [f"{key}={value}" for key, value in places(place).items()]
+    away = ["env", "-C", str(place / "scratch"), "-u", "PYTHONPATH"]
+    return [*away, "OMP_NUM_THREADS=1", *variables, DISTRIBUTION / "bin" / f"{name}.sh", "start-foreground"]
+
+
+def _await_slots(cluster: Cluster, children: list[processes.Child]) -> None:
+    deadline = time.monotonic() + _START_S
+    while time.monotonic() < deadline:
+        for child in children:
+            if child.ended():
+                raise NotStarted(f"the {child.name} ended at once; {child.last_words()}")
+        try:
+            if cluster.slots():
+                return
+        except Unreachable:
+            pass
+        time.sleep(_POLL_S)
+    raise NotStarted(f"no TaskManager registered within {_START_S:.0f} s; {children[-1].last_words()}")
+
+
+def _end(children: list[processes.Child]) -> None:
+    # The JobManager first: it would take the end of its TaskManager for a failure, and start the job again.
+    for child in children:
+        child.stop(_GRACE_MS)
+
+
+def _note_file(root: Path) -> Path:
+    return folder(root) / "up.json"
+
+
+def _note(root: Path) -> Up | None:
+    try:
+        return msgspec.json.decode(_note_file(root).read_bytes(), type=Up)
+    except FileNotFoundError:
+        return None
+
+
+def _write_note(root: Path, up: Up) -> None:
+    # Moved into place whole: the command that waits for it must not read half of it.
+    draft = _note_file(root).with_suffix(".new")
+    draft.write_bytes(msgspec.json.encode(up))
+    draft.replace(_note_file(root))

@@ -23,11 +23,10 @@ import jobs
 from jobs import personalize, topics
 from jobs.local import feed, processes
 from jobs.local.feed import Record
-from jobs.local.run import JOB_ENVIRONMENT
 from jobs.local.stack import Stack
 from jobs.wiring import Refusal, wire
 from jobs.wiring.flow import compiled, environment, execute
-from jobs.wiring.handover import changed
+from jobs.wiring.handover import JOB_ENVIRONMENT, changed
 from jobs.wiring.jars import connectors
 from jobs.wiring.tables import Reading
 from schemas.settings import Settings
@@ -143,8 +142,15 @@ def workplace() -> Iterator[Path]:
     local = processes.home(Path.cwd())
     local.mkdir(exist_ok=True)
     root = Path(tempfile.mkdtemp(prefix="replay-", dir=local))
-    yield root
-    shutil.rmtree(root)
+    failed = False
+    try:
+        yield root
+    except Refusal:
+        failed = True
+        raise
+    finally:
+        if not failed:
+            shutil.rmtree(root)
 
 
 def summarised(outcome: Outcome, found: feed.Survey, settings: Settings) -> dict[str, Any]:
@@ -304,7 +310,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'expected a whole number from 1 on, got "{text}"')
+    return int(text)

@@ -7,11 +7,11 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Final
 
-from jobs.cluster import Cluster
-from jobs.local import cluster as local
+from jobs import cluster as local
 from jobs.local import processes
 from jobs.submit import JOBS, title
 from jobs.wiring import Refusal
+from jobs.wiring.cluster import Cluster
 from schemas.settings import Settings
 
 _END_S: Final = 60.0

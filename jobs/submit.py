@@ -8,13 +8,14 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Final
 
-from jobs.cluster import DISTRIBUTION, Cluster, furnish, places
-from jobs.local import cluster as local
+from jobs import cluster as local
 from jobs.package import ARCHIVE
 from jobs.wiring import Refusal
+from jobs.wiring.cluster import DISTRIBUTION, Cluster, furnish, places
+from jobs.wiring.handover import variables
 from jobs.wiring.jars import connectors
 from jobs.wiring.store import location
-from schemas.settings import SECRETS, Settings
+from schemas.settings import Settings
 
 JOBS: Final = ("personalize",)
 
@@ -30,57 +31,34 @@ def title(job: str) -> str:
 def main(settings: Settings, arguments: list[str]) -> int:
     """Submit build/app.zip, and return once the cluster has the job.
 
-    The job reads its settings where it is submitted: from conf/ in the archive, from the environment of this command,
-    and by the same `--env` and `--set`.
+    The job reads its settings where it is submitted: from conf/ in the archive and from the environment of this
+    command, which `--env` and `--set` are part of. So no setting, and no secret, stands among Flink's arguments.
 
     Raises:
-        Refusal: there is no archive, no cluster or no such savepoint, the job runs already, a secret stands among the
-            arguments, or Flink does not take the job.
+        Refusal: there is no archive, no cluster or no such savepoint, the job runs already, or Flink does not take it.
     """
-    own, words = local.split(arguments)
     parser = ArgumentParser(prog="python -m jobs submit", description=__doc__)
     parser.add_argument("job", choices=JOBS)
     parser.add_argument("--savepoint", metavar="PATH", help="go on from where a job was stopped")
     parser.add_argument("--rest", metavar="HOST:PORT", help="of the cluster; if not given, the one on this machine")
     parser.add_argument("--python", default="python", help="with --rest: the interpreter of its TaskManagers (python)")
-    asked = parser.parse_args(own)
-    if leak := secret_in(words):
-        raise Refusal(
-            f"submit: --set {leak}: arguments show in logs and on the cluster's pages; give it to this command and to"
-            f" the TaskManagers as TRIMTAB__{leak.upper().replace('.', '__')}"
-        )
+    asked = parser.parse_args(arguments)
     root = Path.cwd()
     archive = root / ARCHIVE
     if not archive.is_file():
         raise Refusal(f"submit: there is no {ARCHIVE}: run python -m jobs package")
-    folder, variables, address = _client(root, asked.rest, asked.python)
+    folder, found, address = _client(root, asked.rest, asked.python)
     cluster = Cluster(address)
     for job in cluster.running():
         if job.name == title(asked.job):
             raise Refusal(f"submit: {job.name} runs already, as {job.job_id}: stop it first, or two decide the same")
     start = ["-s", savepoint(asked.savepoint)] if asked.savepoint else []
     # A relative store lies beside this command, not beside the client.
-    words = [*words, f"--set=releases.store={location(settings.releases.store)}", asked.job]
-    command = ["run", "-d", "-m", address, *start, "-pyfs", str(archive), "-pym", "jobs", "--", *words]
-    job_id = _run(command, variables | places(folder), root / ARCHIVE.parent / "submit")
+    there = variables({"releases.store": location(settings.releases.store)}) | found
+    command = ["run", "-d", "-m", address, *start, "-pyfs", str(archive), "-pym", "jobs", "--", asked.job]
+    job_id = _run(command, there | places(folder), root / ARCHIVE.parent / "submit")
     print(f"{title(asked.job)} {job_id}\n{cluster.page(job_id)}")
     return 0
-
-
-def secret_in(words: list[str]) -> str | None:
-    """Find a secret among the words that chose the settings.
-
-    >>> secret_in(["--env", "local", "--set=redis.url=redis://:pw@host"]), secret_in(["--set=decide.refresh=5s"])
-    ('redis.url', None)
-    >>> secret_in(['--set=pseudonyms={ key = "pw" }'])
-    'pseudonyms.key'
-    """
-    for word in words:
-        name = re.sub(r"[\s\"']", "", word.removeprefix("--set=").partition("=")[0])
-        for secret in sorted(SECRETS):
-            if secret == name or secret.startswith(f"{name}."):
-                return secret
-    return None
 
 
 def savepoint(place: str) -> str:
@@ -118,11 +96,11 @@ def _client(root: Path, rest: str | None, python: str) -> tuple[Path, dict[str, 
     return folder, {}, rest
 
 
-def _run(command: list[str], variables: dict[str, str], away: Path) -> str:
+def _run(command: list[str], added: dict[str, str], away: Path) -> str:
     # Flink puts the client's working directory before the archive: from within the tree, the tree would run.
     shutil.rmtree(away, ignore_errors=True)
     away.mkdir(parents=True)
-    environ = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | variables
+    environ = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | added
     try:
         done = subprocess.run(  # noqa: S603 - the command is ours
             [DISTRIBUTION / "bin/flink", *command],

@@ -14,8 +14,8 @@ from pyflink.table.types import DataType
 from pyflink.table.udf import FunctionContext, ScalarFunction
 
 from jobs.wiring.cards import Cards, Entry, Fate
-from jobs.wiring.releases import Follower
 from jobs.wiring.keys import pseudonym_key, sealed
+from jobs.wiring.releases import Follower
 from schemas.decisions import Heartbeat
 from schemas.events import PULSE_USER
 from schemas.rejects import Reason, Rejected
@@ -27,6 +27,8 @@ from udfs.decide import Decider
 from udfs.lags import histogram
 
 log = logging.getLogger("trimtab")
+
+REDIS_VARIABLE = "TRIMTAB__REDIS__URL"
 
 HEARTBEAT_TTL_MS = 3_600_000
 """A pipeline silent for an hour has no heartbeat left to misread."""
@@ -131,8 +133,8 @@ class Serve(ScalarFunction):  # type: ignore[misc]  # pyflink ships no types
     """
 
     def __init__(self, conf: Redis) -> None:
-        """Keep the connection's settings."""
-        self._conf = conf
+        """Keep the connection's settings; an address that the environment gives, password and all, stays behind."""
+        self._conf = replace(conf, url="") if REDIS_VARIABLE in os.environ else conf
 
     def is_deterministic(self) -> bool:
         """Keep the planner from writing twice."""
@@ -140,7 +142,7 @@ class Serve(ScalarFunction):  # type: ignore[misc]  # pyflink ships no types
 
     def open(self, function_context: FunctionContext) -> None:
         """Prepare the writer and its metrics once per worker; the connection opens with the first write."""
-        url = os.environ.get("TRIMTAB__REDIS__URL", self._conf.url)
+        url = os.environ.get(REDIS_VARIABLE, self._conf.url)
         self._cards = Cards(replace(self._conf, url=url), time.monotonic)
         group = function_context.get_metric_group().add_group("trimtab")
         self._counters = {fate: group.counter(f"redis_{fate.value}") for fate in Fate}

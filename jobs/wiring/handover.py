@@ -1,11 +1,19 @@
 """What a command passes on to the processes it starts, so that they read the same settings."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from msgspec.structs import replace
 
 from schemas.settings import Settings
+
+JOB_ENVIRONMENT: Final = {
+    # Python functions run in processes of their own, as on a cluster.
+    "_python_worker_execution_mode": "process",
+    "JVM_ARGS": "-XX:+UseParallelGC -Xmx2g",
+    "OMP_NUM_THREADS": "1",
+}
+"""What a process needs that runs a job on an embedded Flink."""
 
 
 def changed(settings: Settings, changes: Mapping[str, Any]) -> Settings:

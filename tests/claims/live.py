@@ -17,11 +17,12 @@ from redis import Redis
 
 from jobs import pulse, topics
 from jobs.local import feed, processes
-from jobs.local.run import JOB_ENVIRONMENT, at_home
 from jobs.local.stack import Stack
 from jobs.replay import ticks
+from jobs.run import at_home
 from jobs.wiring import Refusal, wire
 from jobs.wiring.cards import Cards
+from jobs.wiring.handover import JOB_ENVIRONMENT
 from schemas.settings import Settings
 from tests.claims.claim import REPOSITORY, settings
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 from msgspec import json
 from redis import Redis
 
-from jobs.local import cluster as local
+from jobs import cluster as local
 from jobs.local import feed, processes
 from jobs.wiring import Refusal
 from jobs.wiring.keys import KEY_VARIABLE

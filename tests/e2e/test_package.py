@@ -12,10 +12,10 @@ import pytest
 import yaml  # type: ignore[import-untyped]  # Beam brings it, and it brings no types
 
 from jobs.__main__ import main
-from jobs.cluster import Cluster, Unreachable, furnish
 from jobs.package import SOURCE, archive
 from jobs.submit import savepoint
 from jobs.wiring import Refusal
+from jobs.wiring.cluster import Cluster, Unreachable, furnish
 from schemas.settings import Settings
 
 ALONE = """
@@ -118,15 +118,7 @@ def test_flink_without_connectors_is_refused(tmp_path: Path) -> None:
         furnish(tmp_path / "flink", {}, [])
 
 
-def test_a_secret_among_the_arguments_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--set", "redis.url=redis://:secret@host/0", "submit", "personalize"], {}, SOURCE) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("trimtab: submit: --set redis.url: arguments show in logs")
-    assert "TRIMTAB__REDIS__URL" in said
-    assert "secret@" not in said
-
-
-def test_what_chose_the_settings_is_said_again_to_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_chose_the_settings_is_handed_on_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     heard: list[str] = []
 
     def submit(_: Settings, arguments: list[str]) -> int:
@@ -134,8 +126,10 @@ def test_what_chose_the_settings_is_said_again_to_the_job(monkeypatch: pytest.Mo
         return 0
 
     monkeypatch.setattr("jobs.submit.main", submit)
-    main(["--set", "decide.refresh=10s", "submit", "personalize"], {"TRIMTAB_ENV": "production"}, SOURCE)
-    assert heard == ["personalize", "--", "--env", "production", "--set=decide.refresh=10s"]
+    environ = {"TRIMTAB_ENV": "local"}
+    main(["--env", "production", "--set", "decide.refresh=10s", "submit", "personalize"], environ, SOURCE)
+    assert heard == ["personalize"]
+    assert environ == {"TRIMTAB_ENV": "production", "TRIMTAB__DECIDE__REFRESH": "10s"}
 
 
 def test_without_an_archive_nothing_is_submitted(

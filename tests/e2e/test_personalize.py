@@ -18,9 +18,9 @@ from confluent_kafka import Consumer, TopicPartition
 from redis import Redis
 
 from jobs import topics
-from jobs.local.run import JOB_ENVIRONMENT
 from jobs.local.stack import Stack
 from jobs.wiring import wire
+from jobs.wiring.handover import JOB_ENVIRONMENT
 from jobs.wiring.settings import load
 from schemas.events import Kind
 from schemas.reader import Reader, pseudonym
@@ -133,7 +133,8 @@ def milli_points(events: Sequence[Event]) -> int:
     counted = sum(round(POINTS.get(event["kind"], 0) * 1000) for event in events)
     dwell = math.trunc(sum(event.get("dwell_ms", 0) for event in events) * 0.05)
     deepest: int = max(round(event.get("scroll", 0) * 1000) for event in events)
-    return counted + dwell + deepest
+    total: int = counted + dwell + deepest
+    return total
 
 
 def oracle(events: Sequence[Event]) -> dict[int, dict[str, Any]]:

@@ -18,7 +18,7 @@ from jobs.local.stack import Stack
 from jobs.local.website import Score, Website, line
 from jobs.wiring import Refusal, wire
 from jobs.wiring.cards import Cards
-from jobs.wiring.handover import changed, variables
+from jobs.wiring.handover import JOB_ENVIRONMENT, changed, variables
 from schemas.reader import Reader
 from schemas.settings import Settings
 from udfs.lags import percentile
@@ -27,13 +27,6 @@ START_S: Final = 180.0
 """How long the job may take to its first heartbeat."""
 
 REPORT_S: Final = 5.0
-
-JOB_ENVIRONMENT: Final = {
-    # Python functions run in processes of their own, as on a cluster.
-    "_python_worker_execution_mode": "process",
-    "JVM_ARGS": "-XX:+UseParallelGC -Xmx2g",
-    "OMP_NUM_THREADS": "1",
-}
 
 
 def main(settings: Settings, arguments: list[str]) -> int:
