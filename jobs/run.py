@@ -9,11 +9,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
-from confluent_kafka import Consumer, TopicPartition
 from redis import Redis
 
 from jobs import pulse, topics, train
 from jobs.local import processes
+from jobs.local.feed import length
 from jobs.local.stack import Stack
 from jobs.local.website import Score, Website, line
 from jobs.wiring import Refusal, wire
@@ -135,7 +135,7 @@ def _lags(cards: Cards, redis: Redis, minutes: int) -> dict[int, int]:
 
 
 def _summary(settings: Settings, score: Score, cards: Cards, redis: Redis) -> int:
-    decisions = _records(settings, "decisions")
+    decisions = length(settings.kafka.bootstrap, "decisions")
     users = sum(1 for _ in redis.scan_iter(cards.key("*"), count=1000))
     lags = _lags(cards, redis, minutes=60)
     for name, group in (("treated", score.treated), ("control", score.control)):
@@ -145,8 +145,8 @@ def _summary(settings: Settings, score: Score, cards: Cards, redis: Redis) -> in
             f" (95 % {100 * low:.1f} to {100 * high:.1f}), {group.purchases} purchases"
         )
     print(
-        f"events in {score.events}, in the topic `events` {_records(settings, 'events')}, rejected"
-        f" {_records(settings, 'rejected')}\ndecisions out {decisions}, users in Redis {users},"
+        f"events in {score.events}, in the topic `events` {length(settings.kafka.bootstrap, 'events')}, rejected"
+        f" {length(settings.kafka.bootstrap, 'rejected')}\ndecisions out {decisions}, users in Redis {users},"
         f" personalised share {100 * score.personalised_share:.0f} % of treated page views\n"
         f"event to Redis: p50 {percentile(lags, 0.5)} ms, p99 {percentile(lags, 0.99)} ms"
     )
@@ -154,19 +154,6 @@ def _summary(settings: Settings, score: Score, cards: Cards, redis: Redis) -> in
         print("no decision reached Redis", file=sys.stderr)
         return 1
     return 0
-
-
-def _records(settings: Settings, topic: str) -> int:
-    """Count a topic's records by its offsets."""
-    consumer = Consumer({"bootstrap.servers": settings.kafka.bootstrap, "group.id": "run"})
-    try:
-        ends = (
-            consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=5.0)
-            for partition in range(settings.topics[topic].partitions)
-        )
-        return sum(high - low for low, high in ends)
-    finally:
-        consumer.close()
 
 
 def _parser() -> argparse.ArgumentParser:
