@@ -71,7 +71,6 @@ CREATE TEMPORARY VIEW recalled AS
 SELECT
   *,
   LAG(last_ms) OVER w AS prev_ms,
-  LAG(slice_end) OVER w AS prev_end,
   COUNT(*) OVER w AS all_slices,
   SUM(events) OVER w AS all_events,
   SUM(n_click) OVER w AS all_clicks,
@@ -93,23 +92,24 @@ SELECT
   prev_ms IS NULL OR first_ms - prev_ms > ${memory_ms} AS new_memory
 FROM recalled;
 
--- One row per user and slice, with the sums as they stood where the session, and memory, began:
--- the difference counts since then, without a state per session.
+-- One row per user and slice, with the sums as they stood where the session, and memory, began: the difference counts
+-- since then, without a state per session. What only grows has its latest value in its MAX, which is far cheaper than
+-- LAST_VALUE; points may fall, and an item is no number.
 CREATE TEMPORARY VIEW anchored AS
 SELECT
   *,
-  LAST_VALUE(CASE WHEN new_session THEN first_ms END) OVER w AS session_start,
-  LAST_VALUE(CASE WHEN new_session THEN all_slices - 1 END) OVER w AS slices_0,
-  LAST_VALUE(CASE WHEN new_session THEN all_events - events END) OVER w AS events_0,
-  LAST_VALUE(CASE WHEN new_session THEN all_clicks - n_click END) OVER w AS clicks_0,
-  LAST_VALUE(CASE WHEN new_session THEN all_dwell_ms - dwell_ms END) OVER w AS dwell_ms_0,
-  LAST_VALUE(CASE WHEN new_session THEN all_seen_0 - seen_0 END) OVER w AS seen_0_0,
-  LAST_VALUE(CASE WHEN new_session THEN all_seen_1 - seen_1 END) OVER w AS seen_1_0,
-  LAST_VALUE(CASE WHEN new_session THEN all_seen_2 - seen_2 END) OVER w AS seen_2_0,
-  LAST_VALUE(CASE WHEN new_session THEN all_seen_3 - seen_3 END) OVER w AS seen_3_0,
-  LAST_VALUE(CASE WHEN new_memory THEN all_slices - 1 END) OVER w AS life_slices_0,
+  MAX(CASE WHEN new_session THEN first_ms END) OVER w AS session_start,
+  MAX(CASE WHEN new_session THEN all_slices - 1 END) OVER w AS slices_0,
+  MAX(CASE WHEN new_session THEN all_events - events END) OVER w AS events_0,
+  MAX(CASE WHEN new_session THEN all_clicks - n_click END) OVER w AS clicks_0,
+  MAX(CASE WHEN new_session THEN all_dwell_ms - dwell_ms END) OVER w AS dwell_ms_0,
+  MAX(CASE WHEN new_session THEN all_seen_0 - seen_0 END) OVER w AS seen_0_0,
+  MAX(CASE WHEN new_session THEN all_seen_1 - seen_1 END) OVER w AS seen_1_0,
+  MAX(CASE WHEN new_session THEN all_seen_2 - seen_2 END) OVER w AS seen_2_0,
+  MAX(CASE WHEN new_session THEN all_seen_3 - seen_3 END) OVER w AS seen_3_0,
+  MAX(CASE WHEN new_memory THEN all_slices - 1 END) OVER w AS life_slices_0,
+  MAX(CASE WHEN new_memory THEN all_squares - points * points END) OVER w AS life_squares_0,
   LAST_VALUE(CASE WHEN new_memory THEN all_points - points END) OVER w AS life_points_0,
-  LAST_VALUE(CASE WHEN new_memory THEN all_squares - points * points END) OVER w AS life_squares_0,
   LAST_VALUE(CASE WHEN clicked IS NOT NULL THEN SUBSTRING(clicked FROM 15) WHEN new_memory THEN '' END) OVER w
     AS last_clicked
 FROM beginnings
@@ -161,8 +161,9 @@ FROM fading
 WHERE
   user_id = ''
   OR urgents > 0
-  OR prev_end IS NULL
-  OR (slice_end - 1) / ${refresh_ms} <> (prev_end - 1) / ${refresh_ms};
+  OR prev_ms IS NULL
+  -- A slice lies in the stretch in which it ends, and ends right after its last event's slice began.
+  OR (slice_end - 1) / ${refresh_ms} <> ((prev_ms / ${slice_ms} + 1) * ${slice_ms} - 1) / ${refresh_ms};
 
 -- One row per decision: its card for Redis, its record for the topic; both are NULL for a pulse.
 CREATE TEMPORARY VIEW decided AS
