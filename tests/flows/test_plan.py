@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from pyflink.table import ExplainDetail, StatementSet
 
+from jobs.local.processes import MARK
 from jobs.personalize import build
 from jobs.wiring.flow import compiled, environment, is_landmark_fold
 from jobs.wiring.jars import connectors
@@ -17,7 +18,11 @@ from jobs.wiring.settings import load
 @pytest.fixture(scope="module")
 def flow() -> StatementSet:
     settings = load(Path(), "local", {}, ["flink.rest_port=0"]).settings
-    return build(environment(settings, name="plan", jars=connectors()), settings)
+    with pytest.MonkeyPatch.context() as patch:
+        # The gateway's JVM lives as long as the tests, longer than a stack whose mark it would inherit.
+        patch.delenv(MARK, raising=False)
+        table = environment(settings, name="plan", jars=connectors())
+    return build(table, settings)
 
 
 @pytest.fixture(scope="module")
