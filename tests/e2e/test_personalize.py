@@ -14,10 +14,10 @@ from random import Random
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
 from redis import Redis
 
 from jobs import topics
+from jobs.local.feed import collect
 from jobs.local.stack import Stack
 from jobs.wiring import wire
 from jobs.wiring.handover import JOB_ENVIRONMENT
@@ -106,18 +106,7 @@ def run(stack: Stack) -> Run:
 
 
 def read(bootstrap: str, topic: str) -> list[dict[str, Any]]:
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "test", "enable.auto.commit": False})
-    found = []
-    for partition in consumer.list_topics(topic).topics[topic].partitions:
-        _, end = consumer.get_watermark_offsets(TopicPartition(topic, partition))
-        consumer.assign([TopicPartition(topic, partition, 0)])
-        taken = 0
-        while taken < end:
-            batch = consumer.consume(1000, 10)
-            taken += len(batch)
-            found += [json.loads(message.value() or b"") for message in batch]
-    consumer.close()
-    return found
+    return [json.loads(taken.body or b"") for taken in collect(bootstrap, topic)]
 
 
 def slices(events: Sequence[Event]) -> Iterator[tuple[int, list[Event]]]:
