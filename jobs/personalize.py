@@ -10,8 +10,8 @@ from pyflink.table import StatementSet, TableEnvironment
 from pyflink.table.udf import udf
 
 from jobs.wiring import wire
-from jobs.wiring.flow import Interval, Literal, compiled, environment, execute, on_cluster, views
-from jobs.wiring.functions import CLEAN, DECIDE, Clean, Decide, Serve, now_ms
+from jobs.wiring.flow import Interval, Literal, compiled, declare_views, environment, execute, on_cluster, views
+from jobs.wiring.functions import CLEAN, DECIDE, UNPACK, Clean, Decide, Serve, Unpack, now_ms
 from jobs.wiring.jars import connectors
 from jobs.wiring.releases import Follower
 from jobs.wiring.store import Store
@@ -64,15 +64,15 @@ def declare(table: TableEnvironment, settings: Settings, reading: Reading = LIVE
     """
     source(table, settings, "clicks", reading)
     follower = Follower(settings.releases.store, settings.releases.poll, settings.releases.load_timeout, now_ms, log)
-    table.create_temporary_system_function("clean", udf(Clean(settings), result_type=CLEAN, func_type="pandas"))
-    table.create_temporary_system_function(
-        "decide", udf(Decide(settings, follower), result_type=DECIDE, func_type="pandas")
-    )
-    table.create_temporary_system_function(
-        "serve", udf(Serve(settings.redis), result_type="STRING", func_type="pandas")
-    )
-    for view in views(files("jobs").joinpath("personalize.sql").read_text(), literals(settings)):
-        table.execute_sql(view)
+    functions = {
+        "clean": (Clean(settings), CLEAN),
+        "unpack": (Unpack(), UNPACK),
+        "decide": (Decide(settings, follower), DECIDE),
+        "serve": (Serve(settings.redis), "STRING"),
+    }
+    for name, (function, result) in functions.items():
+        table.create_temporary_system_function(name, udf(function, result_type=result, func_type="pandas"))
+    declare_views(table, views(files("jobs").joinpath("personalize.sql").read_text(), literals(settings)))
 
 
 def build(table: TableEnvironment, settings: Settings, reading: Reading = LIVE, *, serve: bool = True) -> StatementSet:

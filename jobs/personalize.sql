@@ -1,7 +1,7 @@
 -- What a raw click becomes on its way to a decision. Views only: tables come from the schemas, inserts are on the job page.
 -- Every number written with an E is a DOUBLE; 30.0 would be a DECIMAL and cost five times as much.
 
--- One row per raw record: an event, a pulse (code 0) or a rejection (code -1).
+-- One row per raw record: its first event, a pulse (code 0) or a rejection (code -1), and any further ones, packed.
 CREATE TEMPORARY VIEW cleaned AS
 SELECT
   event_time,
@@ -9,18 +9,32 @@ SELECT
 FROM clicks;
 
 -- The same, flat.
-CREATE TEMPORARY VIEW readings AS
+CREATE TEMPORARY VIEW firsts AS
 SELECT
   c.user_id AS user_id,
   c.code AS code,
-  c.at_ms AS at_ms,
   c.dwell_ms AS dwell_ms,
   c.scroll_permille AS scroll_permille,
   c.lane AS lane,
   c.clicked AS clicked,
   c.record AS record,
+  c.others AS others,
+  c.at_ms AS at_ms,
   event_time
 FROM cleaned;
+
+-- One row per further event of a record that holds several: a batch, a page's list.
+CREATE TEMPORARY VIEW others AS
+SELECT at_ms, event_time, unpack(packed) AS c
+FROM firsts CROSS JOIN UNNEST(others) AS further (packed);
+
+-- One row per event, pulse or rejection.
+CREATE TEMPORARY VIEW readings AS
+SELECT user_id, code, dwell_ms, scroll_permille, lane, clicked, record, at_ms, event_time
+FROM firsts
+UNION ALL
+SELECT c.user_id, c.code, c.dwell_ms, c.scroll_permille, c.lane, c.clicked, c.record, at_ms, event_time
+FROM others;
 
 -- One row per user and slice. Counts, integer sums and extremes only, so the order inside a slice does not matter.
 CREATE TEMPORARY VIEW slices AS

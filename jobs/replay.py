@@ -30,6 +30,7 @@ from jobs.wiring.handover import JOB_ENVIRONMENT, changed
 from jobs.wiring.jars import connectors
 from jobs.wiring.tables import Reading
 from schemas.settings import Settings
+from udfs.mapping import parts
 
 _LOOK_S: Final = 0.2
 _LEAVE_S: Final = 10.0
@@ -80,9 +81,9 @@ def main(settings: Settings, arguments: list[str]) -> int:
     if asked.format not in settings.formats:
         raise Refusal(f'replay: there is no format "{asked.format}"; there are: {", ".join(settings.formats)}')
     settings = changed(settings, {"clean.format": asked.format, "flink.parallelism": asked.parallelism})
-    form = settings.formats[asked.format]
-    found = feed.survey(asked.input, form)
-    past = feed.records(asked.input, form, settings.topics["clicks"].partitions, in_order=found.in_order)
+    apart = parts(settings.formats[asked.format], settings.formats)
+    found = feed.survey(asked.input, apart)
+    past = feed.records(asked.input, apart, settings.topics["clicks"].partitions, in_order=found.in_order)
     with workplace() as root:
         outcome = decide(settings, past, root)
     asked.out.mkdir(parents=True, exist_ok=True)
@@ -300,7 +301,9 @@ def _broker_jars() -> Path:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m jobs replay", description=__doc__)
-    parser.add_argument("--input", type=Path, required=True, help="one record a line; .gz is unpacked")
+    parser.add_argument(
+        "--input", type=Path, required=True, help="a file of records, or a folder of such files; see conf/FORMATS.md"
+    )
     parser.add_argument("--format", required=True, help="of its records: a key of conf/formats.toml")
     parser.add_argument("--out", type=Path, required=True, help="folder for the three outputs and summary.json")
     parser.add_argument(

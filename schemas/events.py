@@ -22,6 +22,8 @@ class Kind(Enum):
     RAGE = "rage"
     ERROR = "error"
     EXPOSURE = "exposure"
+    IDENTIFY = "identify"
+    CONSENT = "consent"
 
 
 CODE: Final = {kind: code for code, kind in enumerate(Kind, start=1)}
@@ -38,6 +40,7 @@ PULSE_USER: Final = ""
 
 UserId = Annotated[str, Meta(min_length=1, max_length=256, description="The tracker's id of the person.")]
 Text = Annotated[str, Meta(max_length=256)]
+Moment = Annotated[int, Meta(ge=0, le=4_102_444_800_000)]
 
 
 class RawEvent(Struct, frozen=True, gc=False):
@@ -47,8 +50,7 @@ class RawEvent(Struct, frozen=True, gc=False):
     kind: Annotated[Kind, Meta(description="What the person did.")]
     event_id: Annotated[Text | None, Meta(description="The tracker's id of the event.")] = None
     occurred_at: Annotated[
-        Annotated[int, Meta(ge=0, le=4_102_444_800_000)] | None,
-        Meta(description="The device's clock, ms since 1970; data, never the event time."),
+        Moment | None, Meta(description="The device's clock, ms since 1970; data, never the event time.")
     ] = None
     item: Annotated[Text | None, Meta(description="The catalogue item it was about.")] = None
     page: Annotated[Annotated[str, Meta(max_length=512)] | None, Meta(description="Path of the page.")] = None
@@ -66,6 +68,32 @@ class RawEvent(Struct, frozen=True, gc=False):
     shown: Annotated[Text | None, Meta(description="Exposures: the arm or item that was really shown.")] = None
     position: Annotated[
         Annotated[int, Meta(ge=0, le=10_000)] | None, Meta(description="Place in the list, from 0.")
+    ] = None
+    items: Annotated[
+        Annotated[list[Text], Meta(max_length=500)] | None, Meta(description="The items of a shown list, in its order.")
+    ] = None
+    account_id: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=256)] | None,
+        Meta(description="Who it is once they are known, where `user_id` is a device or a cookie."),
+    ] = None
+    sent_at: Annotated[Moment | None, Meta(description="The device's clock when it sent the event, ms since 1970.")] = (
+        None
+    )
+    received_at: Annotated[Moment | None, Meta(description="The collector's clock, ms since 1970.")] = None
+    consent: Annotated[
+        Annotated[dict[Text, bool], Meta(max_length=100)] | None,
+        Meta(description="What the person agreed to, by purpose; a purpose that is not named is not granted."),
+    ] = None
+    robot: Annotated[bool | None, Meta(description="Whether the tracker takes the user for a robot.")] = None
+    user_agent: Annotated[
+        Annotated[str, Meta(max_length=2048)] | None, Meta(description="What the browser says of itself.")
+    ] = None
+    language: Annotated[Text | None, Meta(description="Of the browser or device, such as `en-GB`.")] = None
+    country: Annotated[Text | None, Meta(description="As the tracker says it, mostly an ISO 3166 code.")] = None
+    region: Annotated[Text | None, Meta(description="The country's part, as the tracker says it.")] = None
+    time_zone: Annotated[Text | None, Meta(description="Name such as `Europe/Athens`.")] = None
+    duration_ms: Annotated[
+        Annotated[int, Meta(ge=0, le=864_000_000)] | None, Meta(description="Length of the content itself, ms.")
     ] = None
 
 

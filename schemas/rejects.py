@@ -23,6 +23,7 @@ class Reason(Enum):
     UNSAFE_TEXT = "unsafe_text"
     WRITE_FAILED = "write_failed"
     WRITE_SKIPPED = "write_skipped"
+    UNKNOWN_FORMAT = "unknown_format"
 
 
 MEANING = {
@@ -35,11 +36,12 @@ MEANING = {
     Reason.MISSING_FIELD: "A required field is absent.",
     Reason.WRONG_TYPE: "A field has another type than its schema says.",
     Reason.OUT_OF_RANGE: "A number lies outside its range.",
-    Reason.WRONG_LENGTH: "A text is empty or too long.",
+    Reason.WRONG_LENGTH: "A text or list is empty or too long, or a row has too few or too many fields.",
     Reason.UNKNOWN_KIND: "`kind` names nothing the suite knows.",
     Reason.UNSAFE_TEXT: "An id holds a control character or a brace, which would break keys and logs downstream.",
     Reason.WRITE_FAILED: "Redis did not take the decision; the topic `decisions` has it.",
     Reason.WRITE_SKIPPED: "Redis had just failed, so this decision was not sent; the topic `decisions` has it.",
+    Reason.UNKNOWN_FORMAT: "The record has the marks of no declared format (conf/FORMATS.md).",
 }
 
 

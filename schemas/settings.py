@@ -1,11 +1,12 @@
 """Every number a team may change, with its type, unit and bounds; the values live in conf/."""
 
 import re
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
 from schemas.events import Kind
+from schemas.formats import Format
 from schemas.slots import Slot
 
 _UNITS: Final = {"ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -153,31 +154,6 @@ class Topic(Section, frozen=True):
     about: str
     partitions: Count
     config: dict[str, str]
-
-
-class TimePath(Section, frozen=True):
-    """Where a format keeps its time."""
-
-    path: str
-    unit: Literal["ms", "s", "us", "iso8601"]
-
-
-class Format(Section, frozen=True):
-    """How a tracker's record becomes an event: paths into the record, and a table of kinds."""
-
-    about: str
-    explode: str | None = None
-    time: TimePath | None = None
-    user_id: str | None = None
-    event_id: str | None = None
-    kind: Kind | None = None
-    kind_path: str | None = None
-    kinds: dict[str, Kind] = {}
-    item: str | None = None
-    page: str | None = None
-    dwell_ms: str | None = None
-    scroll: str | None = None
-    value: str | None = None
 
 
 class Settings(Section, frozen=True):

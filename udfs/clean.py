@@ -4,22 +4,27 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from msgspec import json
+from msgspec import ValidationError, json
 from numpy.typing import NDArray
 
 from schemas.events import CODE, PULSE_BODY, PULSE_CODE, PULSE_USER, REJECTED_CODE, Event, Kind, RawEvent
-from schemas.rejects import Reason
-from schemas.settings import Clean, Format
+from schemas.formats import Format
+from schemas.rejects import Reason, Rejected
+from schemas.settings import Clean
 from udfs.mapping import reader
 from udfs.pseudonym import pseudonymiser
-from udfs.refusal import UnsafeTextError, rejected, rejection
+from udfs.refusal import rejected, rejection
+from udfs.texts import check_texts
 
 _CODE = {kind.value: code for kind, code in CODE.items()}
-_CONTROL = dict.fromkeys([*range(0x20), 0x7F])
 
 
 class Row(NamedTuple):
-    """What the job needs of one record, in narrow columns; `record` is the whole, as JSON."""
+    """What the job needs of one event, in narrow columns; `record` is the whole, as JSON.
+
+    A record that holds several events gives the first of them, with the others packed: so the way of a single event,
+    which is that of nearly all, carries no more than an empty column.
+    """
 
     user_id: str | None
     code: int
@@ -28,34 +33,30 @@ class Row(NamedTuple):
     lane: int
     clicked: str | None
     record: str | None
+    others: list[str] | None = None
 
 
 PULSE = Row(PULSE_USER, PULSE_CODE, 0, 0, -1, None, None)
 
-
-def check_texts(event: RawEvent, body: bytes) -> None:
-    """Refuse ids that would break keys or logs downstream.
-
-    Raw control characters are no JSON, so only a body with a backslash can hide one.
-
-    Raises:
-        UnsafeTextError: naming the field.
-    """
-    if "{" in event.user_id or "}" in event.user_id:
-        raise UnsafeTextError("user_id")
-    if b"\\" in body:
-        for field in ("user_id", "event_id", "item", "page", "slot", "decision_id", "shown"):
-            text = getattr(event, field)
-            if text is not None and text.translate(_CONTROL) != text:
-                raise UnsafeTextError(field)
+unpacked = json.Decoder(Row).decode
+"""Read a packed row."""
 
 
 class Cleaner:
     """Reads bundles of records; all choices (format, key, limits) are taken once, here."""
 
-    def __init__(self, form: Format, limits: Clean, key: bytes, key_id: str, lanes: Mapping[str, int]) -> None:
-        """Take the declared format, the limits, the pseudonym key, and the counter lane of each capped slot."""
-        self._read = reader(form)
+    def __init__(
+        self,
+        form: Format,
+        limits: Clean,
+        key: bytes,
+        key_id: str,
+        lanes: Mapping[str, int],
+        *,
+        forms: Mapping[str, Format] | None = None,
+    ) -> None:
+        """Take the format, the limits, the pseudonym key, the counter lane of each capped slot, and all formats."""
+        self._read = reader(form, forms or {})
         self._limits = limits
         self._pseudonym = pseudonymiser(key, key_id)
         self._lanes = dict(lanes)
@@ -64,7 +65,7 @@ class Cleaner:
     def rows(
         self, bodies: Sequence[bytes | None], at: NDArray[np.int64], partitions: Sequence[int], offsets: Sequence[int]
     ) -> list[Row]:
-        """Read a bundle; the result has one row per record, in order.
+        """Read a bundle; the result has one row per record, in order, the first of its events where it holds several.
 
         Args:
             bodies: the records' bytes, (n,).
@@ -82,27 +83,41 @@ class Cleaner:
         """Read one record: an event, a pulse, or a rejection."""
         if body == PULSE_BODY:
             return PULSE
-        kept = self._limits.kept_bytes
+        limits = self._limits
         if not body:
-            refused = rejected(Reason.EMPTY, b"", at=at, partition=partition, offset=offset, kept_bytes=kept)
-        elif len(body) > self._limits.max_bytes:
-            refused = rejected(
-                Reason.TOO_LARGE,
-                body,
-                at=at,
-                partition=partition,
-                offset=offset,
-                kept_bytes=kept,
-                detail=f"Expected at most {self._limits.max_bytes} bytes, got {len(body)}",
+            return self._refused(
+                rejected(Reason.EMPTY, b"", at=at, partition=partition, offset=offset, kept_bytes=limits.kept_bytes)
             )
-        else:
-            try:
-                event = self._read(body)
-                check_texts(event, body)
-            except (ValueError, RecursionError) as error:
-                refused = rejection(error, body, at=at, partition=partition, offset=offset, kept_bytes=kept)
-            else:
-                return self._accepted(event, at)
+        if len(body) > limits.max_bytes:
+            return self._refused(
+                rejected(
+                    Reason.TOO_LARGE,
+                    body,
+                    at=at,
+                    partition=partition,
+                    offset=offset,
+                    kept_bytes=limits.kept_bytes,
+                    detail=f"Expected at most {limits.max_bytes} bytes, got {len(body)}",
+                )
+            )
+        try:
+            found = self._read(body)
+            if isinstance(found, RawEvent):
+                check_texts(found, body)
+                return self._accepted(found, at)
+        except (ValueError, RecursionError) as error:
+            found = [error]
+        rows = [
+            self._accepted(each, at)
+            if isinstance(each, RawEvent)
+            else self._refused(
+                rejection(each, body, at=at, partition=partition, offset=offset, kept_bytes=limits.kept_bytes)
+            )
+            for each in found or [ValidationError("Expected `array` of length >= 1")]
+        ]
+        return rows[0]._replace(others=[self._encode(row).decode() for row in rows[1:]] or None)
+
+    def _refused(self, refused: Rejected) -> Row:
         return Row(None, REJECTED_CODE, 0, 0, -1, None, self._encode(refused).decode())
 
     def _accepted(self, event: RawEvent, at: int) -> Row:

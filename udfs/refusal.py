@@ -14,17 +14,19 @@ _FIELD = re.compile(r"required field `([^`]*)`")
 _VALIDATION = (
     (re.compile(r"^Object missing required field"), Reason.MISSING_FIELD),
     (re.compile(r"^Invalid enum value"), Reason.UNKNOWN_KIND),
-    (re.compile(r"of length [<>]="), Reason.WRONG_LENGTH),
+    (re.compile(r"of length "), Reason.WRONG_LENGTH),
+    (re.compile(r"^Expected a record of a declared format"), Reason.UNKNOWN_FORMAT),
     (re.compile(r"out of range|`(int|float)( \| null)?` [<>]=?"), Reason.OUT_OF_RANGE),
 )
 _SURROGATE = re.compile("surrogate")
 
 
 class UnsafeTextError(ValueError):
-    """An id holds a character that would break keys or logs downstream."""
+    """A text holds a character that would break keys or logs downstream."""
 
-    def __init__(self, field: str) -> None:
-        super().__init__("Expected no control character and no brace - at `$." + field + "`")
+    def __init__(self, field: str, place: str = "") -> None:
+        super().__init__(f"Expected no control character and no brace - at `{place or '$.' + field}`")
+        self.field = field
 
 
 def explain(error: Exception) -> tuple[Reason, str, str]:
@@ -57,8 +59,8 @@ def _against_schema(path: str, detail: str) -> tuple[Reason, str, str]:
         if pattern.search(detail):
             field = _FIELD.search(detail)
             return reason, f"{path or '$'}.{field[1]}" if field else path, detail
-    if not path and detail.startswith("Expected `object`"):
-        return Reason.NOT_OBJECT, "$", detail
+    if (not path or path.endswith("]")) and detail.startswith("Expected `object`,"):
+        return Reason.NOT_OBJECT, path or "$", detail
     return Reason.WRONG_TYPE, path, detail
 
 

@@ -1,28 +1,28 @@
 """Lets the past happen again: a file's records, or a topic's, fed to an embedded broker at their own times."""
 
+import csv
 import gzip
+import io
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
-from msgspec import ValidationError, json
+from msgspec import json
 from msgspec.structs import replace
 
 from jobs.wiring import Refusal, wire
 from schemas.events import PULSE_BODY
-from schemas.settings import Format, TimePath, Topic
-from udfs.mapping import dig, explode, moment_ms
+from schemas.settings import Topic
+from udfs.mapping import Part
 
 EARLIEST_MS: Final = 1
 """When records happen that have no time and none before them; to the client library 0 means now."""
 
 _LATEST_MS: Final = 4_102_444_800_000
-_OWN_TIME: Final = TimePath("occurred_at", "ms")
-_OWN_USER: Final = "user_id"
 _AT_ONCE: Final = 10_000
 _WAIT_S: Final = 30.0
 _ENDLESS: Final = str(2**63 - 1)
@@ -71,49 +71,56 @@ class Survey(NamedTuple):
 
 
 def lines(path: Path) -> Iterator[bytes]:
-    """Read a file line by line, unpacking it where its name ends with .gz.
+    """Read the records of a file, or of a folder's files in the order of their names; names with .gz are unpacked.
+
+    A record is a line. In a .csv file it is a row, given as JSON under the names of its first row, empty fields left
+    out; a .json file that is JSON as a whole is one record.
 
     Raises:
         Refusal: it cannot be read, or is damaged.
     """
+    if path.is_dir():
+        for inner in sorted(each for each in path.rglob("*") if _kind_of(each) in _KINDS):
+            yield from lines(inner)
+        return
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            for line in file:
-                yield line.removesuffix(b"\n")
-    except (OSError, EOFError, zlib.error) as error:
+            yield from _READERS.get(_kind_of(path), _by_line)(file)
+    except (OSError, EOFError, zlib.error, csv.Error, ValueError) as error:
         raise Refusal(f"{path}: cannot be read: {error}") from error
 
 
-def of_line(line: bytes, form: Format, partitions: int, before: int) -> list[Record]:
-    """Give a line's records; one that cannot be understood is fed as it is, for the job to refuse and count.
+def of_line(line: bytes, apart: Callable[[bytes], list[Part]], partitions: int, before: int) -> list[Record]:
+    """Give a line's records, one an event; one that cannot be understood is fed as it is, for the job to refuse.
 
     Args:
         line: of the file.
-        form: the tracker's format.
+        apart: how the format takes a record apart, see `udfs.mapping.parts`.
         partitions: of the raw topic.
         before: time of the record before, ms; for records that have none.
 
-    >>> of_line(b'{"user_id":"eve","occurred_at":1767225600000}', Format(about=""), 4, 7)
+    >>> from schemas.formats import Format
+    >>> from udfs.mapping import parts
+    >>> of_line(b'{"user_id":"eve","occurred_at":1767225600000}', parts(Format(about="")), 4, 7)
     [Record(at=1767225600000, partition=2, key=b'eve', body=b'{"user_id":"eve","occurred_at":1767225600000}')]
-    >>> of_line(b"no json", Format(about=""), 4, 7)
+    >>> of_line(b"no json", parts(Format(about="")), 4, 7)
     [Record(at=7, partition=0, key=None, body=b'no json')]
     """
     if line == PULSE_BODY:
         return []  # a pulse has no time of its own, and a bounded replay needs none
     try:
-        parts = list(explode(json.decode(line), form.explode))
-        bodies = [line] if form.explode is None else [json.encode(part) for part in parts]
+        found = apart(line)
     except (ValueError, RecursionError):
         return [Record(before, partition_of(None, partitions), None, line)]
     records: list[Record] = []
-    for part, body in zip(parts, bodies, strict=True):
-        key = user_key(part, form.user_id or _OWN_USER)
-        before = _moment(part, form.time or _OWN_TIME, before)
-        records.append(Record(before, partition_of(key, partitions), key, body))
+    for part in found:
+        key = part.user_id.encode() if part.user_id is not None else None
+        before = part.at if part.at is not None and EARLIEST_MS <= part.at <= _LATEST_MS else before
+        records.append(Record(before, partition_of(key, partitions), key, part.body))
     return records
 
 
-def survey(path: Path, form: Format) -> Survey:
+def survey(path: Path, apart: Callable[[bytes], list[Part]]) -> Survey:
     """Read a file once to know how much it holds and whether it is in the order of time.
 
     Raises:
@@ -121,7 +128,7 @@ def survey(path: Path, form: Format) -> Survey:
     """
     count = bare = fed = newest = 0
     in_order = True
-    for found in _by_line(path, form, 1):
+    for found in _fed(path, apart, 1):
         count += 1
         bare += not found
         fed += len(found)
@@ -131,25 +138,13 @@ def survey(path: Path, form: Format) -> Survey:
     return Survey(count, bare, fed, in_order)
 
 
-def records(path: Path, form: Format, partitions: int, *, in_order: bool) -> Iterable[Record]:
+def records(path: Path, apart: Callable[[bytes], list[Part]], partitions: int, *, in_order: bool) -> Iterable[Record]:
     """Give a file's records in the order of time: as they come, or sorted in memory where the file is not.
 
     Records of the same time stay in the file's order.
     """
-    found = chain.from_iterable(_by_line(path, form, partitions))
+    found = chain.from_iterable(_fed(path, apart, partitions))
     return found if in_order else sorted(found, key=lambda record: record.at)
-
-
-def user_key(record: Any, path: str) -> bytes | None:
-    """Dig out the raw user id; None where there is none.
-
-    >>> user_key({"user": "ada"}, "user"), user_key({"session": 7}, "session"), user_key([], "user")
-    (b'ada', b'7', None)
-    """
-    found = dig(record, path)
-    if isinstance(found, bool) or not isinstance(found, str | int):
-        return None
-    return str(found).encode()
 
 
 def partition_of(key: bytes | None, partitions: int) -> int:
@@ -288,17 +283,42 @@ def _place(message: Message) -> tuple[int, int]:
     return partition, offset
 
 
-def _by_line(path: Path, form: Format, partitions: int) -> Iterator[list[Record]]:
+def _fed(path: Path, apart: Callable[[bytes], list[Part]], partitions: int) -> Iterator[list[Record]]:
     before = EARLIEST_MS
     for line in lines(path):
-        found = of_line(line, form, partitions, before)
+        found = of_line(line, apart, partitions, before)
         before = found[-1].at if found else before
         yield found
 
 
-def _moment(record: Any, where: TimePath, before: int) -> int:
+def _kind_of(path: Path) -> str:
+    return Path(path.name.removesuffix(".gz")).suffix
+
+
+def _by_line(file: io.BufferedIOBase) -> Iterator[bytes]:
+    for line in file:
+        yield line.removesuffix(b"\n")
+
+
+def _by_row(file: io.BufferedIOBase) -> Iterator[bytes]:
+    rows = csv.reader(line.decode() for line in file)
+    names = next(rows, [])
+    for row in rows:
+        if len(row) != len(names):
+            raise ValueError(f"line {rows.line_num}: {len(row)} fields, but {len(names)} names in the first row")
+        yield json.encode({name: field for name, field in zip(names, row, strict=True) if field})
+
+
+def _whole(file: io.BufferedIOBase) -> Iterator[bytes]:
+    body = file.read()
     try:
-        at = moment_ms(record, where)
-    except ValidationError:
-        return before
-    return at if EARLIEST_MS <= at <= _LATEST_MS else before
+        json.decode(body)
+    except (ValueError, RecursionError):
+        yield from body.removesuffix(b"\n").split(b"\n")
+    else:
+        yield body
+
+
+_READERS: Final[Mapping[str, Callable[[io.BufferedIOBase], Iterator[bytes]]]] = {".csv": _by_row, ".json": _whole}
+_KINDS: Final = {*_READERS, ".jsonl", ".ndjson", ".tsv"}
+"""The files of a folder that hold records; the rest says where they come from."""

@@ -16,6 +16,7 @@ from jobs.wiring import Refusal
 from schemas.settings import Settings
 
 _NAME = re.compile(r"\$\{(\w+)\}")
+_VIEW = re.compile(r"CREATE TEMPORARY VIEW (\w+) AS\s+(.*)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +57,14 @@ def render(literal: Literal) -> str:
     return ", ".join(f"`{one}`" if isinstance(one, str) else str(one) for one in literal)
 
 
-def views(sql: str, literals: Mapping[str, Literal]) -> list[str]:
-    r"""Split a view file into statements and fill in its ${names}.
+def views(sql: str, literals: Mapping[str, Literal]) -> dict[str, str]:
+    r"""Split a view file into names and queries, in order, and fill in its ${names}.
 
     Raises:
-        Refusal: a name is unknown, or a literal is never used.
+        Refusal: a name is unknown, a literal is never used, or a statement is no view.
 
     >>> views("-- Grain.\nCREATE TEMPORARY VIEW a AS SELECT ${n};", {"n": 1})
-    ['CREATE TEMPORARY VIEW a AS SELECT 1']
+    {'a': 'SELECT 1'}
     """
     text = "\n".join(line for line in sql.splitlines() if not line.lstrip().startswith("--"))
     used = set(_NAME.findall(text))
@@ -72,7 +73,23 @@ def views(sql: str, literals: Mapping[str, Literal]) -> list[str]:
     if unused := sorted(literals.keys() - used):
         raise Refusal(f"no view uses ${{{unused[0]}}}")
     filled = _NAME.sub(lambda found: render(literals[found[1]]), text)
-    return [statement.strip() for statement in filled.split(";") if statement.strip()]
+    found = {}
+    for statement in filter(None, map(str.strip, filled.split(";"))):
+        view = _VIEW.fullmatch(statement)
+        if not view:
+            raise Refusal(f"a view file holds CREATE TEMPORARY VIEW only, not {statement.splitlines()[0]}")
+        found[view[1]] = view[2]
+    return found
+
+
+def declare_views(table: TableEnvironment, queries: Mapping[str, str]) -> None:
+    """Declare views, each parsed once.
+
+    As text, a view is parsed again for every sink, and two parsings of an UNNEST do not look the same to the planner:
+    the steps after it would run once per sink.
+    """
+    for name, query in queries.items():
+        table.create_temporary_view(name, table.sql_query(query))
 
 
 def environment(settings: Settings, *, name: str, jars: Sequence[Path] = ()) -> TableEnvironment:

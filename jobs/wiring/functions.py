@@ -3,6 +3,7 @@
 import logging
 import os
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from schemas.rejects import Reason, Rejected
 from schemas.settings import Redis, Settings
 from schemas.slices import MOMENT
 from schemas.slots import capped
-from udfs.clean import Cleaner
+from udfs.clean import Cleaner, unpacked
 from udfs.decide import Decider
 from udfs.lags import histogram
 
@@ -33,15 +34,20 @@ REDIS_VARIABLE = "TRIMTAB__REDIS__URL"
 HEARTBEAT_TTL_MS = 3_600_000
 """A pipeline silent for an hour has no heartbeat left to misread."""
 
+_ROW = [
+    DataTypes.FIELD("user_id", DataTypes.STRING()),
+    DataTypes.FIELD("code", DataTypes.TINYINT()),
+    DataTypes.FIELD("dwell_ms", DataTypes.INT()),
+    DataTypes.FIELD("scroll_permille", DataTypes.SMALLINT()),
+    DataTypes.FIELD("lane", DataTypes.TINYINT()),
+    DataTypes.FIELD("clicked", DataTypes.STRING()),
+    DataTypes.FIELD("record", DataTypes.STRING()),
+]
+UNPACK: DataType = DataTypes.ROW(_ROW)
 CLEAN: DataType = DataTypes.ROW(
     [
-        DataTypes.FIELD("user_id", DataTypes.STRING()),
-        DataTypes.FIELD("code", DataTypes.TINYINT()),
-        DataTypes.FIELD("dwell_ms", DataTypes.INT()),
-        DataTypes.FIELD("scroll_permille", DataTypes.SMALLINT()),
-        DataTypes.FIELD("lane", DataTypes.TINYINT()),
-        DataTypes.FIELD("clicked", DataTypes.STRING()),
-        DataTypes.FIELD("record", DataTypes.STRING()),
+        *_ROW,
+        DataTypes.FIELD("others", DataTypes.ARRAY(DataTypes.STRING())),
         DataTypes.FIELD("at_ms", DataTypes.BIGINT()),
     ]
 )
@@ -59,7 +65,7 @@ class Clean(ScalarFunction):  # type: ignore[misc]  # pyflink ships no types
 
     def __init__(self, settings: Settings) -> None:
         """Keep what a worker needs; a key that the environment gives stays behind."""
-        self._form = settings.formats[settings.clean.format]
+        self._formats = settings.formats
         self._limits = settings.clean
         self._pseudonyms = sealed(settings.pseudonyms, os.environ)
         self._lanes = {name: lane for lane, name in enumerate(capped(settings.slots))}
@@ -72,7 +78,8 @@ class Clean(ScalarFunction):  # type: ignore[misc]  # pyflink ships no types
         """Prepare the reader once per worker."""
         del function_context
         key = pseudonym_key(self._pseudonyms, os.environ)
-        self._cleaner = Cleaner(self._form, self._limits, key, self._pseudonyms.key_id, self._lanes)
+        form = self._formats[self._limits.format]
+        self._cleaner = Cleaner(form, self._limits, key, self._pseudonyms.key_id, self._lanes, forms=self._formats)
 
     def eval(
         self, bodies: "pd.Series[Any]", times: "pd.Series[Any]", partitions: "pd.Series[Any]", offsets: "pd.Series[Any]"
@@ -80,18 +87,35 @@ class Clean(ScalarFunction):  # type: ignore[misc]  # pyflink ships no types
         """Read a bundle of records."""
         at = times.to_numpy().astype("datetime64[ms]").astype(np.int64)
         rows = self._cleaner.rows(bodies.tolist(), at, partitions.tolist(), offsets.tolist())
-        user_id, code, dwell_ms, scroll, lane, clicked, record = zip(*rows, strict=True)
-        columns: dict[str, Any] = {
-            "user_id": user_id,
-            "code": np.array(code, np.int8),
-            "dwell_ms": np.array(dwell_ms, np.int32),
-            "scroll_permille": np.array(scroll, np.int16),
-            "lane": np.array(lane, np.int8),
-            "clicked": clicked,
-            "record": record,
-            "at_ms": at,
-        }
-        return pd.DataFrame(columns, copy=False)
+        *columns, others = zip(*rows, strict=True)
+        return pd.DataFrame(narrow(columns) | {"others": others, "at_ms": at}, copy=False)
+
+
+class Unpack(ScalarFunction):  # type: ignore[misc]  # pyflink ships no types
+    """`unpack(packed)`: the further events of a record that holds several, see udfs.clean.Row."""
+
+    def is_deterministic(self) -> bool:
+        """Keep the planner from evaluating a row twice."""
+        return False
+
+    def eval(self, packed: "pd.Series[Any]") -> pd.DataFrame:
+        """Unpack a bundle."""
+        *columns, _ = zip(*map(unpacked, packed.tolist()), strict=True)
+        return pd.DataFrame(narrow(columns), copy=False)
+
+
+def narrow(columns: Sequence[Sequence[Any]]) -> dict[str, Any]:
+    """Give the columns of udfs.clean.Row, but for `others`, their names and types."""
+    user_id, code, dwell_ms, scroll, lane, clicked, record = columns
+    return {
+        "user_id": user_id,
+        "code": np.array(code, np.int8),
+        "dwell_ms": np.array(dwell_ms, np.int32),
+        "scroll_permille": np.array(scroll, np.int16),
+        "lane": np.array(lane, np.int8),
+        "clicked": clicked,
+        "record": record,
+    }
 
 
 class Decide(ScalarFunction):  # type: ignore[misc]  # pyflink ships no types

@@ -17,6 +17,7 @@ from msgspec.structs import fields
 from jobs.wiring.layers import BadSettings, Layers, Path, Table, Typed, dotted, stacked
 from schemas.settings import SECRETS, Millis, Settings
 from schemas.slots import MAX_CAPPED, Rerank, Variant, capped
+from udfs.mapping import reader
 
 __all__ = ["BadSettings", "Loaded", "load", "render"]
 
@@ -45,7 +46,8 @@ def load(root: Traversable, env: str, environ: Mapping[str, str], overrides: Seq
     for paths, sentence in _misfits(settings):
         path = layers.last(paths)
         values = ", ".join(f"{dotted(each)} = {_shown(written[each])}" for each in paths if each in written)
-        raise BadSettings(f"{layers.origin(path)}: {dotted(path)}: {sentence}; got {values}")
+        got = f"; got {values}" if values else ""
+        raise BadSettings(f"{layers.origin(path)}: {dotted(path)}: {sentence}{got}")
     return Loaded(settings, {dotted(path): (value, layers.origin(path)) for path, value in written.items()})
 
 
@@ -262,6 +264,11 @@ def _misfits(settings: Settings) -> Iterator[tuple[list[Path], str]]:
         yield [("time", "memory"), ("time", "session_gap")], "time.memory must be longer than time.session_gap"
     if settings.clean.format not in settings.formats:
         yield [("clean", "format")], f"expected one of {', '.join(settings.formats)} (conf/formats.toml)"
+    for name, form in settings.formats.items():
+        try:
+            reader(form, settings.formats)
+        except ValueError as error:
+            yield [("formats", name)], str(error)
 
 
 def _slot_misfits(settings: Settings) -> Iterator[tuple[list[Path], str]]:

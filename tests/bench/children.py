@@ -80,8 +80,8 @@ class Meter:
     _threads: dict[tuple[int, int], _Task] = field(default_factory=dict)
     _samples: int = 0
 
-    def sample(self) -> None:
-        """Look at all that lives."""
+    def sample(self, *, threads: bool = False) -> None:
+        """Look at all that lives, and now and then, or where it is asked for, at the threads of JVMs."""
         alive = {task.id: task for task in _tasks(Path("/proc"))}
         family = {task.id for task in self._seen.values()} | {self.root}
         grown = True
@@ -91,7 +91,7 @@ class Meter:
             grown = bool(children)
         for pid in family & alive.keys():
             self._seen[pid, alive[pid].started] = alive[pid]
-        if self._samples % _THREADS_EVERY == 0:
+        if threads or self._samples % _THREADS_EVERY == 0:
             jvms = [pid for pid in family & alive.keys() if alive[pid].name == "java"]
             self._threads |= {
                 (task.id, task.started): task for pid in jvms for task in _tasks(Path(f"/proc/{pid}/task"))
@@ -147,7 +147,7 @@ def measured(module: str, arguments: Sequence[str], environ: Mapping[str, str], 
                     if child.poll() is not None or time.monotonic() - began > wait_s:
                         raise BenchError(f"{module} {' '.join(arguments)}: no answer, see {log}")
                     time.sleep(_SAMPLE_S)
-                meter.sample()
+                meter.sample(threads=True)
                 wall_s = time.monotonic() - began
                 said = json.loads(place.read_bytes())
                 with suppress(BrokenPipeError):

@@ -34,7 +34,7 @@ class Plan:
     stages: tuple[str, ...]
 
 
-FULL: Final = Plan(300_000, 900_000, tuple(STAGES))
+FULL: Final = Plan(250_000, 850_000, tuple(STAGES))
 QUICK: Final = Plan(60_000, 180_000, ("slices", "decide", "kafka"))
 
 

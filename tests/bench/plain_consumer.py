@@ -29,10 +29,10 @@ from schemas.settings import Settings
 from schemas.slices import MOMENT, SHOWN, Moment
 from schemas.slots import capped
 from tests.bench.children import answer
-from udfs.clean import check_texts
 from udfs.decide import Columns, Decider
 from udfs.pseudonym import pseudonymiser
 from udfs.refusal import rejected, rejection
+from udfs.texts import check_texts
 
 TOPICS: Final = {"events": "plain-events", "rejected": "plain-rejected", "decisions": "plain-decisions"}
 """Its topics, beside the job's, so that the two can be compared."""

@@ -25,6 +25,7 @@ from jobs.wiring.settings import load
 from schemas.events import Kind
 from schemas.reader import Reader, pseudonym
 from schemas.settings import Settings
+from schemas.signals import Signals
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 KEY = b"for-development-only"
@@ -35,6 +36,8 @@ POINTS |= {"rage": -2, "error": -1}
 URGENT = {"search", "cart", "purchase", "rate", "exposure"}
 
 Event = dict[str, Any]
+
+COUNTED = [kind for kind in Kind if f"n_{kind.value}" in Signals.__struct_fields__]
 
 
 @dataclass
@@ -153,7 +156,7 @@ def oracle(events: Sequence[Event]) -> dict[int, dict[str, Any]]:
             or any(event["kind"] in URGENT for event in now)
         )
         if due:
-            row: dict[str, Any] = {f"n_{kind.value}": sum(e["kind"] == kind.value for e in now) for kind in Kind}
+            row: dict[str, Any] = {f"n_{kind.value}": sum(e["kind"] == kind.value for e in now) for kind in COUNTED}
             row |= {
                 "events": len(now),
                 "dwell_s": sum(event.get("dwell_ms", 0) for event in now) / 1000,

@@ -38,6 +38,7 @@ def plan(flow: StatementSet) -> str:
         (" clean(", 1),
         ("WindowAggregate(", 1),
         ("OverAggregate(", 3),
+        ("unpack(", 1),
         (" decide(", 1),
         ("serve(", 1),
         ("Sink(", 3),

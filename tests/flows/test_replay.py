@@ -11,12 +11,14 @@ from jobs.local import feed
 from jobs.local.feed import Record, Survey
 from jobs.wiring import Refusal
 from jobs.wiring.settings import load
-from schemas.events import PULSE_BODY
-from schemas.settings import Format, Settings, TimePath
+from schemas.events import PULSE_BODY, Kind
+from schemas.formats import Format
+from schemas.settings import Settings
+from udfs.mapping import parts
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-OURS = Format(about="")
-OTTO = Format(about="", explode="events", time=TimePath("ts", "ms"), user_id="session")
+OURS = parts(Format(about=""))
+OTTO = parts(Format(about="", events="events", occurred_at="ts", user_id="$.session", kind=Kind.CLICK))
 NOON = 1_767_268_800_000
 ADA, EVE = "k0:11997fd1c46f666bb255ad6b", "k0:c76a4949479e036f59f0f22d"
 
@@ -39,8 +41,8 @@ def test_a_line_without_a_readable_time_is_fed_at_the_time_of_the_one_before_it(
 def test_the_events_inside_a_line_become_records_of_their_own_with_the_lines_other_fields() -> None:
     session = b'{"session":7,"events":[{"aid":1,"ts":1000},{"aid":2,"ts":900}]}'
     assert feed.of_line(session, OTTO, 1, before=5) == [
-        Record(1000, 0, b"7", b'{"session":7,"aid":1,"ts":1000}'),
-        Record(900, 0, b"7", b'{"session":7,"aid":2,"ts":900}'),
+        Record(1000, 0, b"7", b'{"session":7,"events":[{"aid":1,"ts":1000}]}'),
+        Record(900, 0, b"7", b'{"session":7,"events":[{"aid":2,"ts":900}]}'),
     ]
     broken = b'{"session":7,"events":3}'
     assert feed.of_line(broken, OTTO, 1, before=5) == [Record(5, 0, None, broken)]
@@ -55,6 +57,22 @@ def test_records_of_an_unsorted_packed_file_come_in_the_order_of_time_and_stay_i
     assert feed.survey(path, OURS) == Survey(lines=5, bare=1, records=4, in_order=False)
     fed = feed.records(path, OURS, 4, in_order=False)
     assert [(record.at, record.key) for record in fed] == [(100, b"b"), (100, b"d"), (200, b"a"), (200, b"c")]
+
+
+def test_a_folder_is_read_file_by_file_rows_as_json_and_whole_files_whole(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_bytes(b'{\n "user_id": "a"\n}\n')
+    (tmp_path / "b.csv").write_bytes(b'user_id,item,note\r\nb,,"two\r\nlines, ""quoted"""\r\n')
+    (tmp_path / "c.json").write_bytes(b'{"user_id":"c"}\n{"user_id":"d"}\n')
+    (tmp_path / "SOURCE.md").write_bytes(b"where it comes from")
+    assert list(feed.lines(tmp_path)) == [
+        b'{\n "user_id": "a"\n}\n',
+        b'{"user_id":"b","note":"two\\r\\nlines, \\"quoted\\""}',
+        b'{"user_id":"c"}',
+        b'{"user_id":"d"}',
+    ]
+    (tmp_path / "b.csv").write_bytes(b"user_id,item\nb\n")
+    with pytest.raises(Refusal, match=r"b\.csv: cannot be read: line 2: 1 fields, but 2 names in the first row"):
+        list(feed.lines(tmp_path))
 
 
 def test_a_damaged_file_is_refused_by_name(tmp_path: Path) -> None:

@@ -153,8 +153,8 @@ def test_every_event_passes_the_suites_own_cleaning(played: Played, settings: Se
     assert refused == []
 
 
-def test_every_kind_but_forms_occurs(played: Played) -> None:
-    assert {event.kind for event in played.events} == set(Kind) - {Kind.FORM}
+def test_every_kind_occurs_that_its_pages_have(played: Played) -> None:
+    assert {event.kind for event in played.events} == set(Kind) - {Kind.FORM, Kind.IDENTIFY, Kind.CONSENT}
 
 
 def test_records_go_to_the_raw_topic_keyed_by_user(played: Played) -> None:

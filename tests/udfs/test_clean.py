@@ -8,11 +8,12 @@ import pytest
 from msgspec import convert
 
 from schemas.events import CODE, PULSE_BODY, Kind
+from schemas.formats import Format
 from schemas.rejects import Reason
-from schemas.settings import Clean, Format
-from udfs.clean import PULSE, Cleaner, Row
+from schemas.settings import Clean
+from udfs.clean import PULSE, Cleaner, Row, unpacked
 
-OURS = Format(about="our own JSON")
+OURS = Format(about="our own JSON", events="batch")
 KEY = b"for-development-only"
 ADA = "k0:11997fd1c46f666bb255ad6b"
 
@@ -68,7 +69,8 @@ def test_a_pulse_is_no_event_of_anybody() -> None:
         (b"not json", Reason.NOT_JSON, ""),
         (b'{"user_id":"ada","kind":"scroll","scroll":NaN}', Reason.NOT_JSON, ""),
         (b'{"user_id":"a\x00","kind":"view"}', Reason.NOT_JSON, ""),
-        (b"[1]", Reason.NOT_OBJECT, "$"),
+        (b"[1]", Reason.NOT_OBJECT, "$[0]"),
+        (b"[]", Reason.WRONG_LENGTH, ""),
         (b'"view"', Reason.NOT_OBJECT, "$"),
         (b'{"kind":"view"}', Reason.MISSING_FIELD, "$.user_id"),
         (b'{"user_id":7,"kind":"view"}', Reason.WRONG_TYPE, "$.user_id"),
@@ -110,8 +112,7 @@ def test_a_declared_format_reads_another_trackers_words() -> None:
         {
             "about": "OTTO",
             "user_id": "session",
-            "kind_path": "type",
-            "kinds": {"clicks": "click", "carts": "cart"},
+            "kinds": [{"path": "type", "words": {"clicks": "click", "carts": "cart"}}],
             "item": "aid",
         },
         Format,
@@ -122,3 +123,20 @@ def test_a_declared_format_reads_another_trackers_words() -> None:
     assert json.loads(odd.record or "")["reason"] == "unknown_kind"
     nobody = cleaner(otto).row(b'{"aid":1,"type":"clicks"}', 7, 0, 0)
     assert json.loads(nobody.record or "")["path"] == "$.session"
+
+
+def test_a_batch_gives_its_first_event_and_the_others_packed_in_order() -> None:
+    body = (
+        b"""{"batch":[{"user_id":"ada","kind":"view"},{"user_id":"ada","kind":"click","item":"a91"},{"kind":"view"}]}"""
+    )
+    first = read(body)
+    assert (first.user_id, first.code) == (ADA, 1)
+    second, third = map(unpacked, first.others or [])
+    assert (second.user_id, second.code, second.clicked, second.others) == (ADA, 2, "01767225600123a91", None)
+    assert third.code == -1
+    assert json.loads(third.record or "")["reason"] == "missing_field"
+    assert json.loads(third.record or "")["path"] == "$.batch[2].user_id"
+
+
+def test_a_record_of_no_events_is_refused() -> None:
+    assert refused(b'{"batch":[]}')[0] == "wrong_length"

@@ -133,6 +133,16 @@ fast = "10s"
 session_cap = "100min"
 => time.session_cap: time.session_cap must be shorter than 600 times signals.fast, or its sums overflow; got
 
+[formats.shop]
+about = "Ours."
+like = "segmant"
+=> formats.shop: there is no format "segmant"
+
+[formats.shop]
+about = "Ours."
+user_id = "who..id"
+=> formats.shop: kind: missing, and so are kinds
+
 [clean]
 format = "segway"
 => clean.format: expected one of trimtab,

@@ -1,0 +1,139 @@
+"""Claim: any tracker's clicks come in: each vendor's sample becomes what conf/FORMATS.md says."""
+
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from msgspec import json
+
+from jobs.local import feed
+from jobs.wiring import Refusal
+from schemas.events import Event, RawEvent
+from schemas.formats import Format
+from tests.claims.claim import REPOSITORY, Claim, Result, folder, shared
+from udfs.mapping import reader
+from udfs.refusal import explain
+
+CLAIM: Final = Claim(
+    name="payloads",
+    sentence="Samples of Segment, RudderStack, GA4, Snowplow and Adobe come in event by event, or are refused by name.",
+    bar="each file's counts per kind and reason as conf/FORMATS.md has them, by its own format and by `auto`",
+)
+
+PAGE: Final = REPOSITORY / "conf" / "FORMATS.md"
+_TITLE: Final = re.compile(r"^### `([^`]+)` as `([^`]+)`")
+_ROW: Final = re.compile(r"^\| (refused )?`([^`]+)` \| ([\d,]+) \| ([^|]*) \|")
+_WORD: Final = re.compile(r"^Invalid enum value '(.*)'$")
+_PLACE: Final = re.compile(r"\[\d+\]")
+
+
+class Sample(NamedTuple):
+    """A file or folder of the shared data, and the format that reads it."""
+
+    path: str
+    form: str
+
+
+class Row(NamedTuple):
+    """A row of a sample's table: a kind, or a reason why events were refused."""
+
+    outcome: str
+    events: int
+    of_which: str
+
+
+def run() -> Result:
+    """Replay every payload sample by its vendor's format, and all payloads at once as `auto`."""
+    place = folder(CLAIM.name)
+    promised = {sample: counts(rows) for sample, rows in tables() if not sample.path.startswith("ranklens")}
+    together: Counter[str] = Counter()
+    for sample, expected in promised.items():
+        if sample.path.startswith("payloads"):
+            together.update(expected)
+    promised[Sample("payloads", "auto")] = together
+    found = {
+        sample: _replayed(shared(sample.path), sample.form, place / str(number))
+        for number, sample in enumerate(promised)
+    }
+    wrong = [
+        f"{sample.path} as {sample.form}: {outcome} {found[sample][outcome]} instead of {expected[outcome]}"
+        for sample, expected in promised.items()
+        for outcome in sorted(found[sample] | expected)
+        if found[sample][outcome] != expected[outcome]
+    ]
+    events = sum(
+        count for each in found.values() for outcome, count in each.items() if not outcome.startswith("refused")
+    )
+    refused = sum(each.total() for each in found.values()) - events
+    return Result(
+        figure=f"{len(found)} replays: {events} events, {refused} refused; {len(wrong)} counts differ",
+        passed=not wrong,
+        details={"wrong": wrong, "found": {f"{each.path} as {each.form}": dict(found[each]) for each in found}},
+    )
+
+
+def tables() -> Iterator[tuple[Sample, list[Row]]]:
+    """Read the tables of the page: of each sample, what its events become."""
+    for section in PAGE.read_text(encoding="utf-8").split("\n### ")[1:]:
+        lines = f"### {section}".splitlines()
+        if title := _TITLE.match(lines[0]):
+            rows = [_ROW.match(line) for line in lines]
+            yield Sample(title[1], title[2]), [_row(*row.groups()) for row in rows if row]
+
+
+def counts(rows: list[Row]) -> Counter[str]:
+    """Give the events of each outcome."""
+    return Counter({row.outcome: row.events for row in rows})
+
+
+def counted(sample: Sample, formats: Mapping[str, Format]) -> list[Row]:
+    """Read a sample without any Flink, and make the rows of its table.
+
+    Raises:
+        Skipped: it is absent.
+    """
+    read = reader(formats[sample.form], formats)
+    kinds: Counter[str] = Counter()
+    refused: dict[str, Counter[str]] = {}
+    for body in feed.lines(shared(sample.path)):
+        try:
+            found = read(body)
+        except (ValueError, RecursionError) as error:
+            found = [error]
+        for each in [found] if isinstance(found, RawEvent) else found:
+            if isinstance(each, RawEvent):
+                kinds[each.kind.value] += 1
+            else:
+                reason, path, detail = explain(each)
+                word = _WORD.match(detail)
+                said = word[1] if word else _PLACE.sub("", path).removeprefix("$.")
+                refused.setdefault(reason.value, Counter())[said] += 1
+    rows = [Row(kind, count, "") for kind, count in _ranked(kinds)]
+    for code, count in _ranked(Counter({code: which.total() for code, which in refused.items()})):
+        of_which = ", ".join(f"{said} {n}" if n > 1 else said for said, n in _ranked(refused[code]))
+        rows.append(Row(f"refused {code}", count, of_which))
+    return rows
+
+
+def _ranked(found: Counter[str]) -> list[tuple[str, int]]:
+    return sorted(found.items(), key=lambda each: (-each[1], each[0]))
+
+
+def _row(refused: str | None, outcome: str, events: str, of_which: str) -> Row:
+    return Row(f"{refused or ''}{outcome}", int(events.replace(",", "")), of_which.strip())
+
+
+def _replayed(source: Path, form: str, out: Path) -> Counter[str]:
+    command = [sys.executable, "-m", "jobs", "replay", "--format", form, "--input", str(source), "--out", str(out)]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    print(done.stdout, end="", flush=True)
+    if done.returncode != 0:
+        raise Refusal(f"{source} as {form}: {done.stderr.strip()}")
+    summary: dict[str, Any] = json.decode((out / "summary.json").read_bytes())
+    lines = (out / "events.jsonl").read_bytes().splitlines()
+    kinds = Counter(json.decode(line, type=Event).kind.value for line in lines)
+    return kinds + Counter({f"refused {reason}": count for reason, count in summary["rejected"].items()})

@@ -1,0 +1,46 @@
+"""Texts that would break keys or logs downstream are kept out."""
+
+from typing import Final
+
+from schemas.events import RawEvent
+from udfs.refusal import UnsafeTextError
+
+_CONTROL: Final = dict.fromkeys([*range(0x20), 0x7F])
+_TEXTS: Final = (
+    "user_id",
+    "event_id",
+    "item",
+    "page",
+    "slot",
+    "decision_id",
+    "shown",
+    "account_id",
+    "user_agent",
+    "language",
+    "country",
+    "region",
+    "time_zone",
+)
+
+
+def check_texts(event: RawEvent, body: bytes) -> None:
+    """Refuse ids that would break keys or logs downstream.
+
+    Raw control characters are no JSON, so only a body with a backslash can hide one.
+
+    Raises:
+        UnsafeTextError: naming the field.
+    """
+    if "{" in event.user_id or "}" in event.user_id:
+        raise UnsafeTextError("user_id")
+    if b"\\" in body:
+        for field in _TEXTS:
+            if _breaks(getattr(event, field)):
+                raise UnsafeTextError(field)
+        for field, texts in (("items", event.items), ("consent", event.consent)):
+            if texts and any(map(_breaks, texts)):
+                raise UnsafeTextError(field)
+
+
+def _breaks(text: str | None) -> bool:
+    return text is not None and text.translate(_CONTROL) != text

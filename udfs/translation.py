@@ -1,0 +1,114 @@
+"""One event in a tracker's words, said in ours."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from msgspec import ValidationError, convert
+from msgspec.structs import fields, replace
+
+from schemas.events import RawEvent
+from schemas.formats import Format
+from udfs.fields import Consent, Field, Items
+from udfs.kinds import Kinds
+from udfs.paths import shown
+from udfs.records import Spot, missing
+from udfs.refusal import UnsafeTextError
+from udfs.texts import check_texts
+
+_AT: Final = re.compile(r" - at `\$\.?([^`]*)`$")
+_NAME: Final = re.compile(r"^\w+")
+_FIELDS: Final[Mapping[str, Callable[[str, Any, str], Field | Consent]]] = {"items": Items, "consent": Consent}
+_OURS: Final = Format(about="", user_id="user_id", occurred_at="occurred_at", received_at="received_at")
+
+
+class Translation:
+    """The fields and kinds of one declared format, ready to be read."""
+
+    def __init__(self, form: Format) -> None:
+        """Prepare every path and rule.
+
+        Raises:
+            ValueError: one of them is none.
+        """
+        self.ours = form.user_id is None and not form.holds
+        told = _OURS if self.ours else form
+        if not (self.ours or form.holds or form.kind or form.kinds):
+            raise ValueError("kind: missing, and so are kinds")
+        self._kind = form.kind
+        self._kinds = Kinds(form.kinds, form.prefix)
+        self._fields: dict[str, Field | Consent] = {}
+        for name in (field.name for field in fields(RawEvent) if field.name != "kind"):
+            if (sources := getattr(told, name)) not in (None, {}):
+                try:
+                    self._fields[name] = _FIELDS.get(name, Field)(name, sources, form.prefix)
+                except ValueError as error:
+                    raise ValueError(f"{name}: {error}") from None
+
+    def heads(self) -> set[str | None]:
+        """Give the keys of a record at which any path begins; None stands for a path that may begin anywhere."""
+        return {head for field in (self._kinds, *self._fields.values()) for head in field.heads()}
+
+    def event(self, spot: Spot, body: bytes) -> RawEvent:
+        """Read an event.
+
+        Args:
+            spot: where it lies.
+            body: the whole record, for what no text of it may hold.
+
+        Raises:
+            ValidationError: it is no event; the message names the place in the tracker's own terms.
+            UnsafeTextError: a text would break keys or logs.
+        """
+        event = self._converted(spot) if self.ours else self._translated(spot)
+        try:
+            check_texts(event, body)
+        except UnsafeTextError as error:
+            raise UnsafeTextError(error.field, self._place(spot, error.field)) from None
+        return event
+
+    def filled(self, event: RawEvent, spot: Spot) -> RawEvent:
+        """Let an envelope say what the event in it does not.
+
+        Raises:
+            ValidationError: the envelope says something that is not what it was declared to be.
+        """
+        missing = [name for name in self._fields if getattr(event, name) is None]
+        return replace(event, **{name: self._fields[name].read(spot, event.kind) for name in missing})
+
+    def glance(self, spot: Spot, name: str) -> Any:
+        """Find one field, or None, whatever else is wrong with the event."""
+        field = self._fields.get(name)
+        try:
+            return field.read(spot, None) if field else None
+        except (ValueError, RecursionError):
+            return None
+
+    def _converted(self, spot: Spot) -> RawEvent:
+        try:
+            return convert(spot.element, RawEvent)
+        except ValidationError as error:
+            raise _placed(error, spot.at, shown(spot.trail)) from None
+
+    def _translated(self, spot: Spot) -> RawEvent:
+        # The kind first: what is no event of a person (a group, a catalogue item) is not missed for its user id.
+        kind = self._kind or self._kinds.of(spot)
+        if (user_id := self._fields["user_id"].read(spot, kind)) is None:
+            raise missing(self._fields["user_id"].at(spot))
+        found = {name: field.read(spot, kind) for name, field in self._fields.items() if name != "user_id"}
+        try:
+            return convert({"user_id": user_id, "kind": kind} | found, RawEvent)
+        except ValidationError as error:
+            raise _placed(error, lambda name: self._place(spot, name), shown(spot.trail)) from None
+
+    def _place(self, spot: Spot, name: str) -> str:
+        return spot.at(name) if self.ours or name not in self._fields else self._fields[name].at(spot)
+
+
+def _placed(error: ValidationError, place: Callable[[str], str], at: str) -> ValidationError:
+    """Let an error name the place in the tracker's record instead of our field."""
+    said = str(error)
+    if found := _AT.search(said):
+        name = _NAME.match(found[1])
+        return ValidationError(f"{said[: found.start()]} - at `{place(name[0]) if name else at}`")
+    return ValidationError(said if at == "$" else f"{said} - at `{at}`")
