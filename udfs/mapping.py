@@ -152,6 +152,7 @@ class Mapper:
         self._wanted = [(name, place) for place, name in enumerate(form.columns) if None in heads or name in heads]
         self._inside = keys(form.inside) if form.inside else ()
         self._packed = keys(form.packed) if form.packed else ()
+        self._packs: bool = bool(self._packed) or any(each._packs for each in self._holds)  # noqa: SLF001 - as below
         self._events = keys(form.events or OUR_LIST) if form.events or self.ours else ()
         self._marks = [[Path(mark, form.prefix) for mark in group] for group in form.marks]
 
@@ -163,7 +164,9 @@ class Mapper:
     def read(self, body: bytes) -> Found:
         """Read a body, see `reader`."""
         found = list(self._events_of(body))
-        return _event(found[0], body) if len(found) == 1 else [_attempt(each, body) for each in found]
+        # What base64 hides has not been looked at: its texts are checked as if the body had a backslash.
+        seen = b"\\" if self._packs else body
+        return _event(found[0], seen) if len(found) == 1 else [_attempt(each, seen) for each in found]
 
     def parts(self, body: bytes) -> list[Part]:
         """Take a body apart, see `parts`."""
@@ -284,7 +287,7 @@ def _event(found: _Hit | _Miss, body: bytes) -> RawEvent:
         raise found.error
     event = found.translation.event(found.spot, body)
     for translation, spot in found.envelopes:
-        event = translation.filled(event, spot)
+        event = translation.filled(event, spot, body)
     return event
 
 
@@ -301,7 +304,8 @@ def _part(found: _Hit | _Miss, body: bytes) -> Part:
     spots = ((found.translation, found.spot), *found.envelopes)
     times = (look.glance(spot, name) for look, spot in spots for name in ("received_at", "occurred_at"))
     at = next((each for each in times if each is not None), None)
-    return Part(body, found.translation.glance(found.spot, "user_id"), at)
+    user_id = found.translation.glance(found.spot, "user_id")
+    return Part(body, user_id if isinstance(user_id, str) else None, at)
 
 
 def _trail(found: _Hit | _Miss) -> Trail:

@@ -60,21 +60,19 @@ class Translation:
             ValidationError: it is no event; the message names the place in the tracker's own terms.
             UnsafeTextError: a text would break keys or logs.
         """
-        event = self._converted(spot) if self.ours else self._translated(spot)
-        try:
-            check_texts(event, body)
-        except UnsafeTextError as error:
-            raise UnsafeTextError(error.field, self._place(spot, error.field)) from None
-        return event
+        return self._checked(self._converted(spot) if self.ours else self._translated(spot), spot, body)
 
-    def filled(self, event: RawEvent, spot: Spot) -> RawEvent:
+    def filled(self, event: RawEvent, spot: Spot, body: bytes) -> RawEvent:
         """Let an envelope say what the event in it does not.
 
         Raises:
             ValidationError: the envelope says something that is not what it was declared to be.
+            UnsafeTextError: a text of it would break keys or logs.
         """
-        missing = [name for name in self._fields if getattr(event, name) is None]
-        return replace(event, **{name: self._fields[name].read(spot, event.kind) for name in missing})
+        open_fields = [name for name in self._fields if getattr(event, name) is None]
+        found = {name: self._fields[name].read(spot, event.kind) for name in open_fields}
+        said = self._valid({"user_id": event.user_id, "kind": event.kind} | found, spot)
+        return self._checked(replace(event, **{name: getattr(said, name) for name in open_fields}), spot, body)
 
     def glance(self, spot: Spot, name: str) -> Any:
         """Find one field, or None, whatever else is wrong with the event."""
@@ -96,10 +94,20 @@ class Translation:
         if (user_id := self._fields["user_id"].read(spot, kind)) is None:
             raise missing(self._fields["user_id"].at(spot))
         found = {name: field.read(spot, kind) for name, field in self._fields.items() if name != "user_id"}
+        return self._valid({"user_id": user_id, "kind": kind} | found, spot)
+
+    def _valid(self, found: dict[str, Any], spot: Spot) -> RawEvent:
         try:
-            return convert({"user_id": user_id, "kind": kind} | found, RawEvent)
+            return convert(found, RawEvent)
         except ValidationError as error:
             raise _placed(error, lambda name: self._place(spot, name), shown(spot.trail)) from None
+
+    def _checked(self, event: RawEvent, spot: Spot, body: bytes) -> RawEvent:
+        try:
+            check_texts(event, body)
+        except UnsafeTextError as error:
+            raise UnsafeTextError(error.field, self._place(spot, error.field)) from None
+        return event
 
     def _place(self, spot: Spot, name: str) -> str:
         return spot.at(name) if self.ours or name not in self._fields else self._fields[name].at(spot)

@@ -9,6 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -71,7 +72,7 @@ def history(start: int, seed: int) -> list[Event]:
             events.append(event)
     # One who never stops: a session of more than two caps.
     events += [{"user_id": "robot", "kind": "view", "at": start + 1_500 * n} for n in range(900)]
-    return sorted(events, key=lambda event: event["at"])
+    return sorted(events, key=lambda event: (event["at"], event["user_id"]))
 
 
 @pytest.fixture(scope="module")
@@ -88,13 +89,17 @@ def run(stack: Stack) -> Run:
 
     events = history((int(time.time() * 1000) - 86_400_000) // SLICE * SLICE, seed=7)
     producer = wire.producer(stack.bootstrap)
-    junk = 0
-    for event in events:
-        body = {name: value for name, value in event.items() if name != "at"}
-        producer.produce("clicks", json.dumps(body).encode(), event["user_id"], timestamp=event["at"])
-        if event["at"] % 50 == 0:
-            producer.produce("clicks", b"junk", event["user_id"], timestamp=event["at"])
+    junk = batches = 0
+    for (at, user), group in groupby(events, key=lambda event: (event["at"], event["user_id"])):
+        # What happened in the same millisecond comes as one record.
+        bodies = [{name: value for name, value in event.items() if name != "at"} for event in group]
+        batches += len(bodies) > 1
+        record = {"batch": bodies} if len(bodies) > 1 else bodies[0]
+        producer.produce("clicks", json.dumps(record).encode(), user, timestamp=at)
+        if at % 50 == 0:
+            producer.produce("clicks", b"junk", user, timestamp=at)
             junk += 1
+    assert batches > 50
     assert producer.flush(30) == 0
 
     words = [word for each in sets for word in ("--set", each)]

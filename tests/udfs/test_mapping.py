@@ -616,6 +616,26 @@ def test_a_cloud_event_does_not_speak_for_several_events_nor_against_the_one_in_
 
 
 @pytest.mark.parametrize(
+    ("content", "reason", "path"),
+    [
+        ({"data": {"user_id": "ada", "kind": "view"}, "id": "x" * 300}, Reason.WRONG_LENGTH, "$.id"),
+        ({"data": {"user_id": "ada", "kind": "view"}, "id": "a\nb"}, Reason.UNSAFE_TEXT, "$.id"),
+        ({"data": {"user_id": "ada", "kind": "view"}, "time": "2200-01-01T00:00:00Z"}, Reason.OUT_OF_RANGE, "$.time"),
+        (
+            {"data_base64": b64encode(rb'{"user_id": "a\u0000b", "kind": "view"}').decode()},
+            Reason.UNSAFE_TEXT,
+            "$.data_base64.user_id",
+        ),
+        ({"data_base64": "no base64!"}, Reason.WRONG_TYPE, "$.data_base64"),
+        ({"data": "neither JSON nor a row"}, Reason.NOT_JSON, ""),
+    ],
+)
+def test_an_envelope_is_held_to_the_same_rules_as_an_event(content: dict[str, Any], reason: Reason, path: str) -> None:
+    for name in ("cloudevents", "auto"):
+        assert refused(name, cloud() | content) == (reason, path)
+
+
+@pytest.mark.parametrize(
     ("record", "kind"),
     [
         ({"user_id": "ada", "kind": "rage"}, Kind.RAGE),
@@ -827,6 +847,9 @@ def test_no_odd_value_in_any_place_raises_anything_but_a_reason(name: str, recor
             body = json.dumps(odd).encode()
             for use in (read_form, apart):
                 try:
+                    for part in apart(body) if use is apart else ():
+                        assert isinstance(part.user_id, str | None)
+                        assert isinstance(part.at, int | None)
                     use(body)
                 except (ValueError, RecursionError) as error:
                     reason, _, detail = explain(error)
