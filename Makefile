@@ -44,10 +44,10 @@ package: setup  ## build the archive that a cluster takes
 cluster: setup  ## start a Flink cluster on this machine
 	@$(run_python) -m jobs cluster
 
-submit: setup  ## hand a job to the cluster: JOB=personalize
-	@$(run_python) -m jobs submit $(JOB)
+submit: package  ## hand a job to the cluster: JOB=personalize, SAVEPOINT=path to go on from
+	@$(run_python) -m jobs submit $(JOB) $(if $(SAVEPOINT),--savepoint $(SAVEPOINT))
 
-stop: setup  ## stop the job with a savepoint
+stop: setup  ## stop the cluster and all it started (to stop a job with a savepoint: python -m jobs stop --savepoint)
 	@$(run_python) -m jobs stop
 
 docs: setup  ## derive the contract's documents from schemas/
