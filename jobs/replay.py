@@ -30,7 +30,7 @@ from jobs.wiring.handover import JOB_ENVIRONMENT, changed
 from jobs.wiring.jars import connectors
 from jobs.wiring.tables import Reading
 from schemas.settings import Settings
-from udfs.mapping import parts
+from udfs.payloads.mapping import parts
 
 _LOOK_S: Final = 0.2
 _LEAVE_S: Final = 10.0

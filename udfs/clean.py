@@ -11,7 +11,7 @@ from schemas.events import CODE, PULSE_BODY, PULSE_CODE, PULSE_USER, REJECTED_CO
 from schemas.formats import Format
 from schemas.rejects import Reason, Rejected
 from schemas.settings import Clean
-from udfs.mapping import reader
+from udfs.payloads.mapping import reader
 from udfs.pseudonym import pseudonymiser
 from udfs.refusal import rejected, rejection
 from udfs.texts import check_texts

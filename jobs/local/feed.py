@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from jobs.wiring import Refusal, wire
 from schemas.events import PULSE_BODY
 from schemas.settings import Topic
-from udfs.mapping import Part
+from udfs.payloads.mapping import Part
 
 EARLIEST_MS: Final = 1
 """When records happen that have no time and none before them; to the client library 0 means now."""
@@ -95,12 +95,12 @@ def of_line(line: bytes, apart: Callable[[bytes], list[Part]], partitions: int, 
 
     Args:
         line: of the file.
-        apart: how the format takes a record apart, see `udfs.mapping.parts`.
+        apart: how the format takes a record apart, see `udfs.payloads.mapping.parts`.
         partitions: of the raw topic.
         before: time of the record before, ms; for records that have none.
 
     >>> from schemas.formats import Format
-    >>> from udfs.mapping import parts
+    >>> from udfs.payloads.mapping import parts
     >>> of_line(b'{"user_id":"eve","occurred_at":1767225600000}', parts(Format(about="")), 4, 7)
     [Record(at=1767225600000, partition=2, key=b'eve', body=b'{"user_id":"eve","occurred_at":1767225600000}')]
     >>> of_line(b"no json", parts(Format(about="")), 4, 7)

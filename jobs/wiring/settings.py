@@ -17,7 +17,7 @@ from msgspec.structs import fields
 from jobs.wiring.layers import BadSettings, Layers, Path, Table, Typed, dotted, stacked
 from schemas.settings import SECRETS, Millis, Settings
 from schemas.slots import MAX_CAPPED, Rerank, Variant, capped
-from udfs.mapping import reader
+from udfs.payloads.mapping import reader
 
 __all__ = ["BadSettings", "Loaded", "load", "render"]
 

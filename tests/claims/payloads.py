@@ -15,7 +15,7 @@ from jobs.wiring import Refusal
 from schemas.events import Event, RawEvent
 from schemas.formats import Format
 from tests.claims.claim import REPOSITORY, Claim, Result, folder, shared
-from udfs.mapping import reader
+from udfs.payloads.mapping import reader
 from udfs.refusal import explain
 
 CLAIM: Final = Claim(

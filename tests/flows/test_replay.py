@@ -14,7 +14,7 @@ from jobs.wiring.settings import load
 from schemas.events import PULSE_BODY, Kind
 from schemas.formats import Format
 from schemas.settings import Settings
-from udfs.mapping import parts
+from udfs.payloads.mapping import parts
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 OURS = parts(Format(about=""))

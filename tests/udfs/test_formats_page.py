@@ -13,7 +13,7 @@ from schemas.events import RawEvent
 from schemas.formats import Format
 from tests.claims.claim import Skipped
 from tests.claims.payloads import PAGE, Row, Sample, counted, tables
-from udfs.mapping import reader
+from udfs.payloads.mapping import reader
 from udfs.refusal import explain
 
 TEXT = PAGE.read_text(encoding="utf-8")

@@ -9,9 +9,9 @@ from msgspec import ValidationError
 
 from schemas.events import Kind
 from schemas.formats import Rule
-from udfs.paths import Path
-from udfs.records import Spot, missing
-from udfs.units import kind_of
+from udfs.payloads.paths import Path
+from udfs.payloads.records import Spot, missing
+from udfs.payloads.units import kind_of
 
 _BETWEEN: Final = re.compile(r"[\s_-]+")
 
@@ -98,7 +98,7 @@ class Kinds:
         Raises:
             ValidationError: the rules find none; the message names the unknown word or the empty place.
 
-        >>> from udfs.records import spotted
+        >>> from udfs.payloads.records import spotted
         >>> by_type = Rule("type", words={"page": Kind.VIEW}, next=["track"])
         >>> kinds = Kinds([by_type, Rule("event", words={"Product Added": Kind.CART})], "")
         >>> kinds.of(spotted({"type": "track", "event": "product_added"}))

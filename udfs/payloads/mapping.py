@@ -9,12 +9,12 @@ from msgspec.structs import fields, replace
 
 from schemas.events import RawEvent
 from schemas.formats import Format, Rule
-from udfs import records
-from udfs.kinds import paths_of
-from udfs.paths import Path, Trail, keys, shown
-from udfs.records import Spot, is_json
-from udfs.translation import Translation
-from udfs.units import kind_of
+from udfs.payloads import records
+from udfs.payloads.kinds import paths_of
+from udfs.payloads.paths import Path, Trail, keys, shown
+from udfs.payloads.records import Spot, is_json
+from udfs.payloads.translation import Translation
+from udfs.payloads.units import kind_of
 
 Failure = DecodeError | ValueError | RecursionError
 Found = RawEvent | Sequence[RawEvent | Failure]

@@ -8,9 +8,9 @@ from msgspec import ValidationError
 
 from schemas.events import Kind
 from schemas.formats import Source, Sources, Unit
-from udfs.paths import Path
-from udfs.records import Spot
-from udfs.units import DURATIONS, MOMENTS, READINGS, flag, granted, page, text
+from udfs.payloads.paths import Path
+from udfs.payloads.records import Spot
+from udfs.payloads.units import DURATIONS, MOMENTS, READINGS, flag, granted, page, text
 
 
 class _Found:

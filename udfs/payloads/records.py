@@ -7,9 +7,9 @@ from typing import Any, Final, NamedTuple
 
 from msgspec import ValidationError, json
 
-from udfs.paths import Trail, shown
+from udfs.payloads.paths import Trail, shown
+from udfs.payloads.units import kind_of
 from udfs.refusal import UnsafeTextError
-from udfs.units import kind_of
 
 _decode: Final = json.Decoder().decode
 _JSON: Final = re.compile(rb"\s*[\[{]")

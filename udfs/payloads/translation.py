@@ -9,10 +9,10 @@ from msgspec.structs import fields, replace
 
 from schemas.events import RawEvent
 from schemas.formats import Format
-from udfs.fields import Consent, Field, Items
-from udfs.kinds import Kinds
-from udfs.paths import shown
-from udfs.records import Spot, missing
+from udfs.payloads.fields import Consent, Field, Items
+from udfs.payloads.kinds import Kinds
+from udfs.payloads.paths import shown
+from udfs.payloads.records import Spot, missing
 from udfs.refusal import UnsafeTextError
 from udfs.texts import check_texts
 
