@@ -23,7 +23,7 @@ from jobs.wiring.keys import pseudonym_key
 from jobs.wiring.releases import Follower
 from jobs.wiring.settings import load
 from schemas.derive import columns
-from schemas.events import PULSE_BODY, Kind, RawEvent
+from schemas.events import PULSE_BODY, Event, Kind, RawEvent
 from schemas.rejects import Reason
 from schemas.settings import Settings
 from schemas.slices import MOMENT, SHOWN, Moment
@@ -45,7 +45,7 @@ WORTH: Final = ("view", "click", "hover", "search", "cart", "purchase", "rate", 
 _POLL: Final = 5000
 _POLL_S: Final = 0.5
 _QUEUE_FULL_S: Final = 0.05
-_FIELDS: Final = RawEvent.__struct_fields__[1:]
+_FIELDS: Final = Event.__struct_fields__[2:]
 _DTYPE: Final = {"STRING": np.object_, "BIGINT": np.int64, "DOUBLE": np.float64}
 _DTYPES: Final = {column.name: _DTYPE[column.sql_type] for column in columns(Moment)}
 
@@ -317,7 +317,7 @@ def _moment(user_id: str, slice_end: int, found: Slice, person: Person, *, point
         first_ms=found.first_ms,
         last_ms=found.last_ms,
         events=found.events,
-        **{f"n_{kind}": count for kind, count in found.counts.items()},
+        **{name: found.counts[name.removeprefix("n_")] for name in MOMENT if name.startswith("n_")},
         dwell_ms=found.dwell_ms,
         scroll_permille=found.scroll_permille,
         points=points,
