@@ -79,8 +79,15 @@ class Broker:
 
     def _format(self, properties: Path) -> None:
         cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode("ascii").rstrip("=")
+        # In one word: an id may begin with a dash, and would be read as an option.
         child = self._java(
-            "broker-format", _SHORT_LIVED, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", properties
+            "broker-format",
+            _SHORT_LIVED,
+            "kafka.tools.StorageTool",
+            "format",
+            f"--cluster-id={cluster}",
+            "-c",
+            properties,
         )
         if child.process.wait() != 0:
             raise NotStarted(f"the broker's folder {self._data} cannot be prepared; {child.last_words()}")

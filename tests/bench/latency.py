@@ -64,7 +64,7 @@ class Delay:
         events_per_s: events per second that came through the job meanwhile.
         cores: processor seconds per second that the job took meanwhile.
         decisions: how many were acknowledged by Redis meanwhile.
-        p50_ms: from the slice's first event to the acknowledgement, ms; so are the others.
+        p50_ms: from the slice's first event to the acknowledgement, ms, rounded up to two digits; so are the others.
         start_s: from the start of the job's process to its first heartbeat.
         changes: what differed from conf/base.toml.
     """

@@ -5,7 +5,10 @@ from tests.claims.claim import Claim, Result
 
 CLAIM = Claim(
     name="latency",
-    sentence="From a slice's first event to Redis' acknowledgement, under steady load and warmed up.",
+    sentence=(
+        "What a person does is a decision in Redis within about a second: from a slice's first event to the"
+        " acknowledgement, at a steady rate, warmed up."
+    ),
     bar="p99 at 2,000 events/s at most " + ", ".join(f"{ms:,} ms ({name} slices)" for name, ms in GOAL_P99_MS.items()),
 )
 
