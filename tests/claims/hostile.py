@@ -97,9 +97,11 @@ def judged(running: Live, fed: list[Hostile]) -> Result:
     facts: dict[str, Any] = {
         "fed": len(fed),
         "events": len(events),
-        "rejected": len(rejected),
-        "unaccounted": len(fed) - len(events) - len(rejected),
-        "places_rejected_twice": len(rejected) - len(refused),
+        # A list of several odd things is one record and a rejection for each of them, by its path.
+        "rejected": len(refused),
+        "rejections": len(rejected),
+        "unaccounted": len(fed) - len(events) - len(refused),
+        "places_rejected_twice": len(rejected) - len({(each.partition, each.offset, each.path) for each in rejected}),
         "without_reason": sum(each.reason not in MEANING for each in rejected),
         "altered": (expected - found).total() + (found - expected).total(),
         "undecided": len(hidden - decided),
@@ -112,7 +114,7 @@ def judged(running: Live, fed: list[Hostile]) -> Result:
     must_be_nothing = ("unaccounted", "places_rejected_twice", "without_reason", "altered", "undecided", "leaks")
     return Result(
         figure=(
-            f"{len(fed):,} fed = {len(events):,} events + {len(rejected):,} rejected; {facts['without_reason']} without"
+            f"{len(fed):,} fed = {len(events):,} events + {len(refused):,} rejected; {facts['without_reason']} without"
             f" a reason; {facts['restarts']} restarts; {facts['altered']} altered; {facts['leaks']} raw user ids"
         ),
         passed=not any(facts[name] for name in (*must_be_nothing, "restarts", "failures")),
