@@ -15,6 +15,7 @@ from msgspec.structs import fields
 
 from schemas import decisions, reader, rejects
 from schemas.decisions import Candidate, Card, Decision, Draw, Guard, Heartbeat, SlotCard, Trace, Versions
+from schemas.derive import Column, columns, ddl
 from schemas.events import CODE, PULSE_BODY, Event, RawEvent
 from schemas.rejects import Rejected
 from schemas.releases import FILES, Golden, Manifest, Release
@@ -24,7 +25,7 @@ from schemas.signals import FEATURES, USER_FEATURES, Signals
 RECORDS: Final = (RawEvent, Event, Rejected, Card, Decision, Heartbeat, Release, Manifest)
 """What crosses a boundary whole."""
 
-CARRIED: Final = {"clicks": RawEvent, "events": Event, "rejected": Rejected, "decisions": Decision}
+CARRIED: Final[dict[str, type[Struct]]] = {"clicks": RawEvent, "events": Event, "rejected": Rejected, "decisions": Decision}
 """Topic -> its record."""
 
 SAME_FIELDS: Final = {"Event": "RawEvent", "Decision": "Card", "Heartbeat": "Card"}
@@ -80,6 +81,18 @@ def written() -> dict[Path, str]:
     }
 
 
+def _table_of(topic: str, record: type[Struct]) -> str:
+    time = Column("event_time", "TIMESTAMP_LTZ(3)", metadata="timestamp", virtual=True)
+    options = {
+        "connector": "kafka",
+        "topic": topic,
+        "properties.bootstrap.servers": "...",
+        "scan.startup.mode": "earliest-offset",
+        "format": "json",
+    }
+    return ddl(topic, [*columns(record), time], options, watermark=(time.name, f"`{time.name}`"))
+
+
 def _lines(topics: Mapping[str, Topic]) -> Iterator[str]:
     parts = json_schemas()["$defs"]
     yield "# Contract"
@@ -92,6 +105,10 @@ def _lines(topics: Mapping[str, Topic]) -> Iterator[str]:
     yield ""
     yield f"The raw topic also carries pulses, `{PULSE_BODY.decode()}`, several a second in every partition."
     yield from _records((RawEvent, Event, Rejected, Decision, Trace, Candidate, Draw, Guard), parts)
+    yield from _section("Topics in Flink SQL", "For analysts: what lies inside a record arrives as JSON text.")
+    yield "```sql"
+    yield from (f"{_table_of(topic, record)};" for topic, record in CARRIED.items() if record is not RawEvent)
+    yield "```"
     yield from _section(
         "Redis keys", "`<prefix>` is `tt` unless it was set; `<user>` is the pseudonym. Values are text."
     )
