@@ -25,7 +25,12 @@ from schemas.signals import FEATURES, USER_FEATURES, Signals
 RECORDS: Final = (RawEvent, Event, Rejected, Card, Decision, Heartbeat, Release, Manifest)
 """What crosses a boundary whole."""
 
-CARRIED: Final[dict[str, type[Struct]]] = {"clicks": RawEvent, "events": Event, "rejected": Rejected, "decisions": Decision}
+CARRIED: Final[dict[str, type[Struct]]] = {
+    "clicks": RawEvent,
+    "events": Event,
+    "rejected": Rejected,
+    "decisions": Decision,
+}
 """Topic -> its record."""
 
 SAME_FIELDS: Final = {"Event": "RawEvent", "Decision": "Card", "Heartbeat": "Card"}
