@@ -15,11 +15,10 @@ from jobs import pulse, topics, train
 from jobs.local import processes
 from jobs.local.feed import length
 from jobs.local.stack import Stack
-from jobs.local.website import Score, Website, line
+from jobs.local.website import Score, Website, line, opened
 from jobs.wiring import Refusal, wire
 from jobs.wiring.cards import Cards
 from jobs.wiring.handover import JOB_ENVIRONMENT, changed, variables
-from schemas.reader import Reader
 from schemas.settings import Settings
 from udfs.lags import percentile
 
@@ -57,7 +56,7 @@ def main(settings: Settings, arguments: list[str]) -> int:
                 print(
                     f"first heartbeat {time.monotonic() - began:.0f} s after the start; opening the website", flush=True
                 )
-                website = _website(here, asked)
+                website = opened(here, seed=asked.seed, rate=asked.rate, control_share=asked.control)
                 visitors = pool.submit(website.run, asked.seconds or float("inf"), over)
                 _watch(website, cards, redis, job, [visitors, pulses])
             except KeyboardInterrupt:
@@ -77,19 +76,6 @@ def at_home(stack: Stack, root: Path) -> dict[str, str | int]:
         "flink.checkpoint_dir": str(temporary / "checkpoints"),
         "flink.rest_port": 0,
     }
-
-
-def _website(settings: Settings, asked: argparse.Namespace) -> Website:
-    return Website(
-        settings,
-        seed=asked.seed,
-        rate=asked.rate,
-        control_share=asked.control,
-        producer=wire.producer(settings.kafka.bootstrap),
-        reader=Reader.connect(settings.redis.url, prefix=settings.redis.prefix),
-        now=lambda: time.time_ns() // 1_000_000,
-        sleep=time.sleep,
-    )
 
 
 def _await_heartbeat(redis: Redis, cards: Cards, job: processes.Child, pulses: "Future[None]") -> None:

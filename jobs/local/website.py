@@ -434,6 +434,21 @@ def _arm(name: str) -> int:
     return ARMS.index(name) if name in ARMS else 0
 
 
+def opened(settings: Settings, *, seed: int, rate: float, control_share: float, users: int | None = None) -> Website:
+    """Open the website against the configured broker and Redis, by the wall clock; arguments as for `Website`."""
+    return Website(
+        settings,
+        seed=seed,
+        rate=rate,
+        control_share=control_share,
+        producer=wire.producer(settings.kafka.bootstrap),
+        reader=Reader.connect(settings.redis.url, prefix=settings.redis.prefix),
+        now=lambda: time.time_ns() // 1_000_000,
+        sleep=time.sleep,
+        users=users,
+    )
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m jobs website", description=__doc__)
     parser.add_argument("--rate", type=float, required=True, metavar="EVENTS_PER_S")
@@ -453,23 +468,8 @@ def main(settings: Settings, arguments: list[str]) -> int:
     asked = _parser().parse_args(arguments)
     if not (asked.rate > 0 and asked.seconds > 0 and asked.seed >= 0 and 0 <= asked.control <= 1):
         raise Refusal("website: --rate and --seconds must be above 0, --seed at least 0, --control from 0 to 1")
-    try:
-        broker = wire.admin(settings.kafka.bootstrap, settings.kafka.wait)
-    except wire.Unreachable as unreachable:
-        raise Refusal(str(unreachable)) from None
-    if TOPIC not in broker.list_topics(timeout=settings.kafka.wait / 1000).topics:
-        raise Refusal(f"website: there is no topic {TOPIC} at {settings.kafka.bootstrap}; run: python -m jobs topics")
-    website = Website(
-        settings,
-        seed=asked.seed,
-        rate=asked.rate,
-        control_share=asked.control,
-        producer=wire.producer(settings.kafka.bootstrap),
-        reader=Reader.connect(settings.redis.url, prefix=settings.redis.prefix),
-        now=lambda: time.time_ns() // 1_000_000,
-        sleep=time.sleep,
-        users=asked.users,
-    )
+    wire.require(wire.admin(settings.kafka.bootstrap, settings.kafka.wait), [TOPIC])
+    website = opened(settings, seed=asked.seed, rate=asked.rate, control_share=asked.control, users=asked.users)
     stop = threading.Event()
     with ThreadPoolExecutor(1) as pool:
         visitors = pool.submit(website.run, asked.seconds, stop)
