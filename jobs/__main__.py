@@ -17,13 +17,16 @@ from jobs.wiring.settings import load, render
 
 VERBS: Final = {
     "topics": ("jobs.topics", "show how the broker's topics differ from conf/topics.toml, and put them right"),
-    "pulse": ("jobs.pulse", "keep every partition of the raw topic moving, so that no window waits"),
-    "release": ("jobs.release", "publish a catalogue or a model, list what is in force"),
+    "pulse": ("jobs.pulse", "keep every partition that jobs read moving, so that no window waits"),
+    "release": ("jobs.release", "publish a catalogue, a model or norms, list what is in force"),
+    "norms": ("jobs.norms", "count what is normal among all people, and publish it"),
     "train": ("jobs.train", "fit a model and hold it against its gates"),
     "personalize": ("jobs.personalize", "run the job: clicks in, decisions to Kafka and Redis"),
     "run": ("jobs.run", "start everything on this machine: broker, Redis, website, job"),
     "website": ("jobs.local.website", "play the pretend website's visitors"),
     "replay": ("jobs.replay", "decide a topic again and compare"),
+    "erase": ("jobs.erase", "forget people everywhere, or check that they are forgotten"),
+    "recover": ("jobs.recover", "feed refused records again after a fix, each once"),
     "package": ("jobs.package", "build the archive that a cluster takes"),
     "cluster": ("jobs.cluster", "start a Flink cluster on this machine"),
     "submit": ("jobs.submit", "hand the archive to a Flink cluster"),

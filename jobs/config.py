@@ -3,17 +3,17 @@
 import os
 
 from jobs.wiring import Refusal
-from jobs.wiring.keys import pseudonym_key
+from jobs.wiring.keys import key_ring
 from schemas.settings import Settings
 
 
 def main(settings: Settings, arguments: list[str]) -> int:
-    """Check what loading leaves open: that there is a pseudonym key. The command line has printed the settings.
+    """Check what loading leaves open: that there are usable pseudonym keys. The command line has printed the settings.
 
     Raises:
         Refusal: there are arguments, or no usable pseudonym key.
     """
     if arguments:
         raise Refusal(f'config takes no arguments, got "{" ".join(arguments)}"')
-    pseudonym_key(settings.pseudonyms, os.environ)
+    key_ring(settings.pseudonyms, os.environ)
     return 0

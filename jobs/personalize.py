@@ -15,8 +15,10 @@ from jobs.wiring.functions import CLEAN, DECIDE, UNPACK, Clean, Decide, Serve, U
 from jobs.wiring.jars import connectors
 from jobs.wiring.releases import Follower
 from jobs.wiring.store import Store
-from jobs.wiring.tables import Reading, sink, source
-from schemas.events import CODE
+from jobs.wiring.tables import Reading, raw_source, sink, source
+from schemas.control import Command
+from schemas.events import ANONYMOUS, CODE, ERASE_CODE, WITHDRAWN_CODE
+from schemas.norms import STRENGTHS
 from schemas.settings import Settings
 from schemas.slices import MOMENT
 
@@ -24,8 +26,10 @@ log = logging.getLogger("trimtab")
 
 LIVE = Reading()
 
-EVENTS = "INSERT INTO events SELECT user_id, record, event_time FROM readings WHERE code > 0"
-REFUSED = "INSERT INTO rejected SELECT record FROM readings WHERE code < 0"
+NAMED = f"CASE WHEN learn OR measure THEN user_id ELSE '{ANONYMOUS}' END"
+EVENTS = f"INSERT INTO events SELECT {NAMED}, record, event_time FROM once WHERE code > 0"  # noqa: S608 - of constants
+REPEATED = f"INSERT INTO duplicates SELECT {NAMED}, record, event_time FROM compared WHERE repeated"  # noqa: S608
+REFUSED = "INSERT INTO rejected SELECT record FROM once WHERE code < 0"
 DECISIONS = (
     "INSERT INTO decisions SELECT user_id, d.record, TO_TIMESTAMP_LTZ(slice_end, 3) FROM decided"
     " WHERE d.record IS NOT NULL"
@@ -37,21 +41,32 @@ def literals(settings: Settings) -> Mapping[str, Literal]:
     """Name every number that the views take from conf."""
     time, signals, points = settings.time, settings.signals, settings.signals.points
     kinds = ("view", "click", "hover", "search", "cart", "purchase", "rate", "form", "rage", "error")
-    return {kind: round(getattr(points, kind) * 1000) for kind in kinds} | {
-        "slice": Interval(time.slice),
-        "slice_ms": int(time.slice),
-        "session_gap_ms": int(time.session_gap),
-        "session_cap_ms": int(time.session_cap),
-        "memory_ms": int(time.memory),
-        "per_dwell_ms": points.dwell_second,  # points per second are thousandths of a point per millisecond
-        "per_scroll_permille": points.scroll_page,
-        "fast_ms": float(signals.fast),
-        "mid_ms": float(signals.mid),
-        "slow_ms": float(signals.slow),
-        "refresh_ms": int(settings.decide.refresh),
-        "urgent": [CODE[kind] for kind in settings.decide.urgent] or [-1],
-        "moment": MOMENT,
-    }
+    return (
+        {kind: round(getattr(points, kind) * 1000) for kind in kinds}
+        | {
+            "slice": Interval(time.slice),
+            "slice_ms": int(time.slice),
+            "session_gap_ms": int(time.session_gap),
+            "session_cap_ms": int(time.session_cap),
+            "memory_ms": int(time.memory),
+            "per_dwell_ms": points.dwell_second,  # points per second are thousandths of a point per millisecond
+            "per_scroll_permille": points.scroll_page,
+            "fast_ms": float(signals.fast),
+            "mid_ms": float(signals.mid),
+            "slow_ms": float(signals.slow),
+            "refresh_ms": int(settings.decide.refresh),
+            "duplicates_ms": int(settings.clean.duplicates),
+            "tombstone_ms": int(settings.erase.tombstone),
+            "robot_events": settings.robots.slice_events,
+            "robot_actions": settings.robots.session_actions,
+            "robot_ms": int(settings.robots.remembered),
+            "erase_code": ERASE_CODE,
+            "withdrawn_code": WITHDRAWN_CODE,
+            "urgent": [CODE[kind] for kind in settings.decide.urgent] or [-1],
+            "moment": MOMENT,
+        }
+        | {f"strength_{place}": bound for place, bound in enumerate(STRENGTHS)}
+    )
 
 
 def declare(table: TableEnvironment, settings: Settings, reading: Reading = LIVE) -> None:
@@ -62,12 +77,13 @@ def declare(table: TableEnvironment, settings: Settings, reading: Reading = LIVE
         settings: see conf/base.toml.
         reading: where to start and stop.
     """
-    source(table, settings, "clicks", reading)
-    follower = Follower(settings.releases.store, settings.releases.poll, settings.releases.load_timeout, now_ms, log)
+    raw_source(table, settings, "clicks", reading)
+    source(table, settings, "control", Command, reading)
+    store = (settings.releases.store, settings.releases.poll, settings.releases.load_timeout, now_ms, log)
     functions = {
-        "clean": (Clean(settings), CLEAN),
+        "clean": (Clean(settings, Follower(*store, channels=("norms",))), CLEAN),
         "unpack": (Unpack(), UNPACK),
-        "decide": (Decide(settings, follower), DECIDE),
+        "decide": (Decide(settings, Follower(*store, channels=("catalogue", "model"))), DECIDE),
         "serve": (Serve(settings.redis), "STRING"),
     }
     for name, (function, result) in functions.items():
@@ -86,17 +102,23 @@ def build(table: TableEnvironment, settings: Settings, reading: Reading = LIVE, 
     """
     declare(table, settings, reading)
     sink(table, settings, "events")
+    sink(table, settings, "duplicates")
     sink(table, settings, "decisions")
     sink(table, settings, "rejected", keyed=False)
     flow = table.create_statement_set()
-    for insert in (EVENTS, REFUSED, DECISIONS, *([FAILED_WRITES] if serve else [])):
+    for insert in (EVENTS, REPEATED, REFUSED, DECISIONS, *([FAILED_WRITES] if serve else [])):
         flow.add_insert_sql(insert)
     return flow
 
 
 def planned(flow: StatementSet, settings: Settings) -> str:
-    """Plan the pipeline; sums since a landmark are kept for twice the longest stretch between two events of one."""
-    return compiled(flow, fading_ttl_ms=2 * (settings.time.session_cap + settings.time.session_gap))
+    """Plan the pipeline; what is kept by session or by event is kept for twice as long as it can matter."""
+    time, clean = settings.time, settings.clean
+    ttl_ms = {
+        "user_id, landmark": 2 * (time.session_cap + time.session_gap),
+        "event_key": 2 * max(clean.duplicates, 1000),
+    }
+    return compiled(flow, ttl_ms)
 
 
 def main(settings: Settings, arguments: list[str]) -> int:

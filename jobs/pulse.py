@@ -15,7 +15,9 @@ from jobs.wiring import Refusal, wire
 from schemas.events import PULSE_BODY
 from schemas.settings import Settings
 
-_TOPIC: Final = "clicks"
+TOPICS: Final = ("clicks", "control")
+"""What jobs read before they slice: their slowest partition sets the pace of all."""
+
 _FOLLOW_MS: Final = 5_000
 _ANSWER_S: Final = 1.0
 _GIVE_UP_MS: Final = 5_000  # an old pulse says nothing that a new one does not
@@ -112,17 +114,22 @@ def repeat(
 
 
 def keep_alive(settings: Settings, stop: threading.Event) -> None:
-    """Send pulses to the raw topic until `stop` is set.
+    """Send pulses to every topic that jobs read until `stop` is set.
 
     Raises:
         Unreachable: no broker answers.
-        NoTopic: the raw topic does not exist.
+        NoTopic: one of the topics does not exist.
     """
     wire.admin(settings.kafka.bootstrap, settings.kafka.wait)
     producer = wire.producer(settings.kafka.bootstrap, give_up_ms=_GIVE_UP_MS)
     period_ms = settings.time.pulse
-    pulse = Pulse(producer, _TOPIC, max(1, _FOLLOW_MS // period_ms), _say)
-    repeat(pulse.beat, period_ms / 1000, stop.is_set, stop.wait)
+    pulses = [Pulse(producer, topic, max(1, _FOLLOW_MS // period_ms), _say) for topic in TOPICS]
+
+    def beat() -> None:
+        for pulse in pulses:
+            pulse.beat()
+
+    repeat(beat, period_ms / 1000, stop.is_set, stop.wait)
     producer.flush(_ANSWER_S)
 
 

@@ -1,4 +1,4 @@
-"""Publish what may be shown, or what scores it: a release, tried before anybody follows it."""
+"""Publish what may be shown, what scores it, or what is normal: a release, tried before anybody follows it."""
 
 import argparse
 import re
@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--list", action="store_true", help="print every release, oldest first; * marks those in force")
     what.add_argument("--channel", choices=sorted(FILES), help="publish a release of this channel")
-    parser.add_argument("--file", type=Path, help="its payload: items.jsonl or model.txt")
+    parser.add_argument("--file", type=Path, help=f"its payload: {' or '.join(FILES.values())}")
     parser.add_argument("--manifest", type=Path, help=f"of a model; if not given, {MANIFEST} beside its file")
     parser.add_argument(
         "--effective-at", type=_moment, help="ms since 1970, now or start; if not given, releases.lead from now"
@@ -77,7 +77,7 @@ def _published(store: Store, settings: Settings, asked: argparse.Namespace) -> l
     trial(channel, payload, manifest, settings.releases.load_timeout)
     moment = effective(asked.effective_at, time.time_ns() // 1_000_000, settings.releases.lead)
     release = store.publish(channel, payload, manifest, effective_at=moment, reason=asked.reason)
-    return [f"{channel} {release.version} decides from {_clock(moment)} on"]
+    return [f"{channel} {release.version} counts from {_clock(moment)} on"]
 
 
 def _manifest(path: Path) -> Manifest:

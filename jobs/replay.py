@@ -25,13 +25,14 @@ from jobs.local import feed, processes
 from jobs.local.feed import Record
 from jobs.local.stack import Stack
 from jobs.wiring import Refusal, wire
-from jobs.wiring.flow import compiled, environment, execute
+from jobs.wiring.flow import environment, execute
 from jobs.wiring.handover import JOB_ENVIRONMENT, changed
 from jobs.wiring.jars import connectors
 from jobs.wiring.tables import Reading
 from schemas.settings import Settings
 from udfs.payloads.mapping import parts
 
+TOPICS: Final = ("events", "duplicates", "decisions", "rejected")
 _LOOK_S: Final = 0.2
 _LEAVE_S: Final = 10.0
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
@@ -46,6 +47,7 @@ class _Line(Struct):
     partition: int = -1
     offset: int = -1
     reason: str = ""
+    late: bool = False
     ver: dict[str, str] = {}
 
 
@@ -58,6 +60,7 @@ class Outcome:
 
     Attributes:
         events: by user, time, and the line itself.
+        duplicates: events whose id had come before, in the same order.
         decisions: by user and slice end.
         rejected: by the raw record's place.
         wall_s: how long the job ran, seconds.
@@ -65,6 +68,7 @@ class Outcome:
     """
 
     events: Sequence[bytes]
+    duplicates: Sequence[bytes]
     decisions: Sequence[bytes]
     rejected: Sequence[bytes]
     wall_s: float
@@ -87,12 +91,13 @@ def main(settings: Settings, arguments: list[str]) -> int:
     with workplace() as root:
         outcome = decide(settings, past, root)
     asked.out.mkdir(parents=True, exist_ok=True)
-    for name in ("events", "decisions", "rejected"):
+    for name in TOPICS:
         (asked.out / f"{name}.jsonl").write_bytes(b"".join(line + b"\n" for line in getattr(outcome, name)))
     summary = summarised(outcome, found, settings)
     (asked.out / "summary.json").write_bytes(json.format(json.encode(summary), indent=2) + b"\n")
     print(
-        f"{found.records} records fed, {summary['events']} events, {summary['rejections']} rejected,"
+        f"{found.records} records fed, {summary['events']} events, {summary['duplicates']} duplicates,"
+        f" {summary['rejections']} rejected,"
         f" {summary['users']} users, {summary['sessions']} sessions, {summary['decisions']} decisions,"
         f" {outcome.wall_s:.1f} s; see {asked.out}"
     )
@@ -127,14 +132,14 @@ def decide(settings: Settings, past: Iterable[Record], root: Path) -> Outcome:
         topics.apply(wire.admin(here.kafka.bootstrap, here.kafka.wait), topics.difference(here.topics, {}))
         feed.produce(here.kafka.bootstrap, "clicks", past)
         wall_s, cpu_s = _run(here, processes.home(root) / "logs")
-        events, decisions, rejected = (
-            [taken.body or b"" for taken in feed.collect(stack.bootstrap, topic)]
-            for topic in ("events", "decisions", "rejected")
+        events, duplicates, decisions, rejected = (
+            [taken.body or b"" for taken in feed.collect(stack.bootstrap, topic)] for topic in TOPICS
         )
-    events.sort(key=lambda line: ((found := _line(line)).user_id, found.at, line))
+    for lines in (events, duplicates):
+        lines.sort(key=lambda line: ((found := _line(line)).user_id, found.at, line))
     decisions.sort(key=lambda line: ((found := _line(line)).user_id, found.seq))
     rejected.sort(key=lambda line: ((found := _line(line)).partition, found.offset))
-    return Outcome(events, decisions, rejected, wall_s, cpu_s)
+    return Outcome(events, duplicates, decisions, rejected, wall_s, cpu_s)
 
 
 @contextmanager
@@ -174,7 +179,8 @@ def summarised(outcome: Outcome, found: feed.Survey, settings: Settings) -> dict
         "events": events,
         "rejections": len(outcome.rejected),
         "rejected": dict(sorted(refused.items())),
-        "duplicates": 0,
+        "late": sum(_line(line).late for line in outcome.events),
+        "duplicates": len(outcome.duplicates),
         "decisions": len(outcome.decisions),
         "users": len(moments),
         "sessions": sum(sessions(times, settings.time.session_gap) for times in moments.values()),
@@ -261,7 +267,7 @@ def _job(settings: Settings, log: Path, told: Connection) -> None:
     table.get_config().get_configuration().remove_config("execution.checkpointing.interval")
     table.get_config().set("restart-strategy.type", "none")
     flow = personalize.build(table, settings, Reading(bounded=True), serve=False)
-    plan = compiled(flow, fading_ttl_ms=2 * (settings.time.session_cap + settings.time.session_gap))
+    plan = personalize.planned(flow, settings)
     told.send(time.monotonic())
     execute(table, plan).wait()
     told.send(time.monotonic())

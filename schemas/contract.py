@@ -13,22 +13,27 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import fields
 
-from schemas import decisions, reader, rejects
+from schemas import control, decisions, reader, rejects
+from schemas.control import Command, Receipt, Remains
 from schemas.decisions import Candidate, Card, Decision, Draw, Guard, Heartbeat, SlotCard, Trace, Versions
 from schemas.derive import Column, columns, ddl
 from schemas.events import CODE, PULSE_BODY, Event, RawEvent
-from schemas.rejects import Rejected
+from schemas.norms import Population, Quartiles, Typical
+from schemas.rejects import Recovered, Rejected
 from schemas.releases import FILES, Golden, Manifest, Release
 from schemas.settings import Topic
 from schemas.signals import FEATURES, USER_FEATURES, Signals
 
-RECORDS: Final = (RawEvent, Event, Rejected, Card, Decision, Heartbeat, Release, Manifest)
+RECORDS: Final = (RawEvent, Event, Rejected, Command, Receipt, Card, Decision, Heartbeat, Release, Manifest, Population)
 """What crosses a boundary whole."""
 
 CARRIED: Final[dict[str, type[Struct]]] = {
     "clicks": RawEvent,
     "events": Event,
+    "duplicates": Event,
     "rejected": Rejected,
+    "recovered": Recovered,
+    "control": Command,
     "decisions": Decision,
 }
 """Topic -> its record."""
@@ -108,8 +113,8 @@ def _lines(topics: Mapping[str, Topic]) -> Iterator[str]:
     yield from _section("Topics", "Keyed by user: one person's records keep their order.")
     yield from _table(("topic", "partitions", "record", "what", "config"), _topic_rows(topics))
     yield ""
-    yield f"The raw topic also carries pulses, `{PULSE_BODY.decode()}`, several a second in every partition."
-    yield from _records((RawEvent, Event, Rejected, Decision, Trace, Candidate, Draw, Guard), parts)
+    yield f"`clicks` and `control` also carry pulses, `{PULSE_BODY.decode()}`, several a second in every partition."
+    yield from _records((RawEvent, Event, Rejected, Command, Decision, Trace, Candidate, Draw, Guard), parts)
     yield from _section("Topics in Flink SQL", "For analysts: what lies inside a record arrives as JSON text.")
     yield "```sql"
     yield from (f"{_table_of(topic, record)};" for topic, record in CARRIED.items() if record is not RawEvent)
@@ -123,13 +128,18 @@ def _lines(topics: Mapping[str, Topic]) -> Iterator[str]:
         "Reading", "`reader.py` is the reference; `reader_vectors.json` tests a reader in any language."
     )
     yield "Flags, then the user's card, the segment's, everybody's, the caller's constant; slot by slot, the first that"
-    yield "is there, whole and not past its `expires`. A read says why it was not the user's card:"
+    yield "is there, whole and not past its `expires`. While a key rotation lasts a person may have a card under each"
+    yield "key: the first that may be shown is theirs. A read says why it was not the user's card:"
     yield ""
     yield from _table(("reason", "meaning"), ((f"`{code}`", about) for code, about in reader.REASONS.items()))
     yield from _section("Codes", "Append-only: a code never changes its meaning.")
     yield from _codes("Kind", "What a person did; the number stands for it in narrow columns.", _kind_rows(), "number")
     yield from _codes("Why", "Why a slot holds what it holds.", _meaning_rows(decisions.MEANING))
     yield from _codes("Reason", "Why a record or a write was refused.", _meaning_rows(rejects.MEANING))
+    yield from _codes("Action", "What is commanded.", _meaning_rows(control.ACTIONS))
+    yield from _codes("State", "How a store stands to a person who was erased.", _meaning_rows(control.STATES))
+    yield from _section("Erasure", "What `python -m jobs erase --receipt FILE` writes: a list of receipts.")
+    yield from _records((Receipt, Remains), parts)
     yield from _section("Signals", "A user at a slice end. Neutral is what is assumed where nothing is known.")
     yield from _table(("signal", "unit", "neutral", "meaning"), _signal_rows(parts["Signals"]["properties"]))
     yield from _section("Feature order", "What a model sees, in this order; one whose names differ is refused.")
@@ -141,7 +151,7 @@ def _lines(topics: Mapping[str, Topic]) -> Iterator[str]:
         ("channel", "files of `store/<channel>/<version>/`"),
         ((f"`{channel}`", f"`{file}`, `manifest.json`") for channel, file in FILES.items()),
     )
-    yield from _records((Release, Manifest, Golden), parts)
+    yield from _records((Release, Manifest, Golden, Population, Typical, Quartiles), parts)
 
 
 def _section(title: str, about: str) -> Iterator[str]:

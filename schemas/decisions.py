@@ -15,6 +15,8 @@ class Why(Enum):
     POPULAR = "POPULAR"
     SPLIT = "SPLIT"
     CAPPED = "CAPPED"
+    ROBOT = "ROBOT"
+    DEFAULT = "DEFAULT"
 
 
 MEANING: Final = {
@@ -22,7 +24,18 @@ MEANING: Final = {
     Why.POPULAR: "No model is in force: the prefilter's order.",
     Why.SPLIT: "A draw from the configured distribution.",
     Why.CAPPED: "Shown often enough: the default arm.",
+    Why.ROBOT: "No person asks: what everybody gets.",
+    Why.DEFAULT: "Nothing is known of the person: the default arm, the prefilter's order.",
 }
+
+
+class Unfit(Enum):
+    """Why learning leaves a decision out."""
+
+    CONSENT = "consent"
+    ROBOT = "robot"
+    CLIPPED = "clipped"
+    OUTLIER = "outlier"
 
 
 class SlotCard(Struct, frozen=True, omit_defaults=True):
@@ -104,6 +117,9 @@ class Decision(Struct, frozen=True, omit_defaults=True):
     session: Annotated[int, Meta(description="Start of the session, ms since 1970: the epoch of the draws.")]
     clicked: Annotated[str, Meta(description="The item clicked last.")] = ""
     trace: dict[str, Trace] = {}
+    account: Annotated[str, Meta(description="Pseudonym of the account, once the person has said who they are.")] = ""
+    unfit: Annotated[list[Unfit], Meta(description="Why learning leaves it out; empty where it does not.")] = []
+    unmeasured: Annotated[bool, Meta(description="The person has not agreed to `measure`.")] = False
 
 
 class Heartbeat(Struct, frozen=True):

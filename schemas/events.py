@@ -31,6 +31,10 @@ CODE: Final = {kind: code for code, kind in enumerate(Kind, start=1)}
 
 PULSE_CODE: Final = 0
 REJECTED_CODE: Final = -1
+ERASE_CODE: Final = 100
+"""Of a row that asks to forget a person: it comes from the topic `control`, so no tracker can send it."""
+WITHDRAWN_CODE: Final = 101
+"""Of a consent event that no longer grants `personalize`; such a row is an event like any other, and ends memory."""
 
 PULSE_BODY: Final = b'{"kind":"pulse"}'
 """The record written to every partition of the raw topic, so that a silent partition stops no window."""
@@ -38,9 +42,32 @@ PULSE_BODY: Final = b'{"kind":"pulse"}'
 PULSE_USER: Final = ""
 """The user id under which pulses travel to the heartbeat; no person has it."""
 
+ANONYMOUS: Final = "anonymous"
+"""Who did what may not be said: the user id of events whose person has agreed to no purpose that needs a name."""
+
+
+class Purpose(Enum):
+    """What a person may agree to."""
+
+    PERSONALIZE = "personalize"
+    LEARN = "learn"
+    MEASURE = "measure"
+
+
+class Device(Enum):
+    """What kind of device an event came from."""
+
+    DESKTOP = "desktop"
+    MOBILE = "mobile"
+    TABLET = "tablet"
+    TV = "tv"
+    OTHER = "other"
+
+
 UserId = Annotated[str, Meta(min_length=1, max_length=256, description="The tracker's id of the person.")]
 Text = Annotated[str, Meta(max_length=256)]
 Moment = Annotated[int, Meta(ge=0, le=4_102_444_800_000)]
+Scalar = str | int | float | bool | None
 
 
 class RawEvent(Struct, frozen=True, gc=False):
@@ -95,16 +122,31 @@ class RawEvent(Struct, frozen=True, gc=False):
     duration_ms: Annotated[
         Annotated[int, Meta(ge=0, le=864_000_000)] | None, Meta(description="Length of the content itself, ms.")
     ] = None
+    tcf: Annotated[
+        Annotated[str, Meta(max_length=4096)] | None,
+        Meta(description="Consent string of the IAB's Transparency and Consent Framework, version 2."),
+    ] = None
+    gpc: Annotated[
+        bool | None, Meta(description="Global Privacy Control: whether the browser asks not to be sold.")
+    ] = None
+    ip: Annotated[Text | None, Meta(description="Address of the device: looked up for its country, never kept.")] = None
+    properties: Annotated[
+        Annotated[dict[Text, Scalar], Meta(max_length=100)] | None,
+        Meta(description="Whatever else the tracker says; only names that `clean.properties` lists are kept."),
+    ] = None
 
 
 class Event(Struct, frozen=True, gc=False, omit_defaults=True, tag_field="v", tag=1):
     """One accepted event, canonical, under the person's pseudonym: a record of the topic `events`."""
 
-    user_id: Annotated[str, Meta(description="Pseudonym: key id, colon, keyed hash.")]
+    user_id: Annotated[str, Meta(description="Pseudonym: key id, colon, keyed hash; `anonymous` without consent.")]
     at: Annotated[int, Meta(description="Event time: the raw record's Kafka timestamp, ms since 1970.")]
     kind: Kind
     event_id: str | None = None
-    occurred_at: int | None = None
+    occurred_at: Annotated[
+        int | None,
+        Meta(description="When it happened, ms since 1970: the device's clock, set right, never after `at`."),
+    ] = None
     item: str | None = None
     page: str | None = None
     dwell_ms: int | None = None
@@ -114,3 +156,22 @@ class Event(Struct, frozen=True, gc=False, omit_defaults=True, tag_field="v", ta
     decision_id: str | None = None
     shown: str | None = None
     position: int | None = None
+    account: Annotated[
+        str | None, Meta(description="Pseudonym of the account, once the person has said who they are.")
+    ] = None
+    late: Annotated[bool, Meta(description="Happened longer ago than `clean.max_lateness`: counts in no signal.")] = (
+        False
+    )
+    robot: Annotated[bool, Meta(description="Its tracker or its user agent says it is no person.")] = False
+    clipped: Annotated[
+        list[str], Meta(description="Fields whose value was beyond belief and was cut to its bound.")
+    ] = []
+    denied: Annotated[list[Purpose], Meta(description="Purposes the person has not agreed to.")] = []
+    device: Device | None = None
+    language: Annotated[str | None, Meta(description="Primary language of the browser, such as `en`.")] = None
+    country: Annotated[str | None, Meta(description="ISO 3166 code, or as the tracker says it.")] = None
+    region: str | None = None
+    hour: Annotated[int | None, Meta(description="Hour of the day where the person is, 0 to 23.")] = None
+    properties: Annotated[
+        dict[str, str | int | float | bool], Meta(description="What `clean.properties` lets through.")
+    ] = {}

@@ -82,6 +82,10 @@ class Format(Struct, frozen=True, forbid_unknown_fields=True):
     region: Sources | None = None
     time_zone: Sources | None = None
     robot: Sources | None = None
+    ip: Sources | None = None
+    tcf: Sources | None = None
+    gpc: Sources | None = None
+    properties: Annotated[dict[str, Sources], Meta(description="By name; `*` is a table of names and values.")] = {}
     consent: Annotated[
         dict[str, Sources], Meta(description="By purpose; `*` is a list of those granted, or a table of yes and no.")
     ] = {}

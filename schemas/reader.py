@@ -119,36 +119,41 @@ class Reader:
         )
         return cls(client, prefix=prefix, fresh_ms=fresh_ms)
 
-    def read(self, user_id: str, *, segment: str | None = None, default: Mapping[str, SlotCard]) -> Read:
+    def read(
+        self, user_id: str | Sequence[str], *, segment: str | None = None, default: Mapping[str, SlotCard]
+    ) -> Read:
         """Read what to show to one person.
 
         Args:
-            user_id: the pseudonym (see `pseudonym`), never the raw id.
+            user_id: the pseudonym (see `pseudonym`), never the raw id. While a key rotation lasts, the pseudonyms
+                under the new key and the old one, in this order: the first whose card may be shown wins, whole; where
+                there is none, the first says why. It stays one round trip.
             segment: the person's segment, where the service knows it.
             default: the service's own constant for each slot: shown when nothing else can be.
         """
         now = self._now()
+        user_ids = [user_id] if isinstance(user_id, str) else user_id
         try:
-            flags, heartbeat, *cards = self._fetch(user_id, segment)
+            flags, heartbeat, *own, for_segment, for_all = self._fetch(user_ids, segment)
         except _Refused as refused:
             return Read(dict(default), "caller", refused.reason, None, None, dict.fromkeys(default, "caller"))
         killed = _killed(flags)
-        rungs = [_rung(name, value, now) for name, value in zip(("user", "segment", "default"), cards, strict=True)]
+        rungs = [_first_of(own, now), _rung("segment", for_segment, now), _rung("default", for_all, now)]
         pulse = _pulse_reason(heartbeat, now - self._fresh_ms)
         if pulse and rungs[0].slots:
             rungs[0] = _Rung("user", {}, {}, pulse)
         return _descend([*rungs, _Rung("caller", default, {})], killed, now)
 
-    def _fetch(self, user_id: str, segment: str | None) -> list[object]:
-        """Get flags, heartbeat and the three cards in one round trip.
+    def _fetch(self, user_ids: Sequence[str], segment: str | None) -> list[object]:
+        """Get flags, heartbeat, the person's cards, the segment's and everybody's in one round trip.
 
         The keys lie in different slots of a cluster, so this is no transaction and no MGET: a RedisCluster sends one
-        pipeline to each node at once. Nothing needs the five to be of one moment.
+        pipeline to each node at once. Nothing needs them to be of one moment.
         """
         names = [
             f"{self._prefix}:flags",
             f"{self._prefix}:meta",
-            f"{self._prefix}:{{{user_id}}}:d",
+            *(f"{self._prefix}:{{{user_id}}}:d" for user_id in user_ids),
             *([f"{self._prefix}:seg:{segment}:d"] if segment else []),
             f"{self._prefix}:default:d",
         ]
@@ -166,7 +171,7 @@ class Reader:
             if isinstance(value, Exception) and not (isinstance(value, ResponseError) and "WRONGTYPE" in str(value)):
                 raise _Refused("unreachable") from value
         if not segment:
-            values.insert(3, None)
+            values.insert(-1, None)
         return values
 
 
@@ -256,6 +261,17 @@ def _pulse_reason(heartbeat: object, oldest: int) -> str | None:
     if not _is_int(said.get("seq")):
         return "malformed"
     return None if said["seq"] >= oldest else "stale_heartbeat"
+
+
+def _first_of(own: Sequence[object], now: int) -> _Rung:
+    """Open a person's cards, one a pseudonym, up to the first that may be shown."""
+    rung = None
+    for value in own:
+        tried = _rung("user", value, now)
+        if tried.slots:
+            return tried
+        rung = rung or tried
+    return rung or _Rung("user", {}, {}, "missing")
 
 
 def _rung(name: str, value: object, now: int) -> _Rung:

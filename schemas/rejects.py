@@ -54,6 +54,21 @@ class Rejected(Struct, frozen=True, omit_defaults=True, tag_field="v", tag=1):
     detail: Annotated[str, Meta(description="What was expected, in words.")] = ""
     partition: Annotated[int, Meta(description="Partition of the raw record.")] = -1
     offset: Annotated[int, Meta(description="Offset of the raw record.")] = -1
+    part: Annotated[
+        int, Meta(description="Which of a record's several events, from 0; -1 is the record as a whole.")
+    ] = -1
     user_id: Annotated[str, Meta(description="Of a write: the pseudonym whose decision it was.")] = ""
     bytes: Annotated[int, Meta(description="Length of the whole body.")] = 0
     body: Annotated[str, Meta(description="Base64 of the body's start, at most `clean.kept_bytes`.")] = ""
+
+
+class Recovered(Struct, frozen=True, omit_defaults=True, tag_field="v", tag=1):
+    """One refused record that was fed again: a record of the topic `recovered`, keyed by its place in the raw topic."""
+
+    reason: Reason
+    at: Annotated[int, Meta(description="Event time of the refused record, ms since 1970.")]
+    partition: Annotated[int, Meta(description="Partition of the refused record.")]
+    offset: Annotated[int, Meta(description="Offset of the refused record.")]
+    part: Annotated[
+        int, Meta(description="Which of a record's several events, from 0; -1 is the record as a whole.")
+    ] = -1

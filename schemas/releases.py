@@ -4,18 +4,20 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-Channel = Literal["catalogue", "model"]
+Channel = Literal["catalogue", "model", "norms"]
 
-FILES: dict[Channel, str] = {"catalogue": "items.jsonl", "model": "model.txt"}
-"""The payload of each channel; `manifest.json` lies beside it."""
+FILES: dict[Channel, str] = {"catalogue": "items.jsonl", "model": "model.txt", "norms": "norms.json"}
+"""The payload of each channel; a model's `manifest.json` lies beside it."""
 
 
 class Release(Struct, frozen=True, omit_defaults=True):
     """One line of `store/<channel>/index.jsonl`."""
 
-    version: Annotated[str, Meta(description="c1, c2 ... for catalogues, m1, m2 ... for models.")]
+    version: Annotated[str, Meta(description="c1, c2 ... for catalogues, m1, m2 ... for models, n1, n2 ... for norms.")]
     sha256: Annotated[str, Meta(description="Of the payload file.")]
-    effective_at: Annotated[int, Meta(ge=0, description="First slice end it decides, ms since 1970.")]
+    effective_at: Annotated[
+        int, Meta(ge=0, description="First slice end it decides, or event time it cleans, ms since 1970.")
+    ]
     parent: str = ""
     reason: str = ""
 

@@ -5,7 +5,7 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
-from schemas.events import Kind
+from schemas.events import Kind, Purpose
 from schemas.formats import Format
 from schemas.slots import Slot
 
@@ -75,15 +75,59 @@ class Time(Section, frozen=True):
 
 
 class Clean(Section, frozen=True):
-    """What is let in."""
+    """What is let in, and how it is made trustworthy."""
 
     format: str
     max_bytes: Count
     kept_bytes: Annotated[int, Meta(ge=0)]
+    max_lateness: Millis
+    duplicates: Millis
+    properties: list[str]
+    geo_file: str
+
+
+class Granted(Section, frozen=True):
+    """What grants one purpose: any of the categories, or all of the TCF's purposes."""
+
+    categories: list[str]
+    tcf: list[Annotated[int, Meta(ge=1, le=24)]]
+
+
+class Consent(Section, frozen=True):
+    """What a person has agreed to, from what their events say."""
+
+    unknown: list[Purpose]
+    gpc_denies: list[Purpose]
+    tcf_vendor: Annotated[int, Meta(ge=0, le=65535)]
+    purposes: dict[str, Granted]
+
+
+class Robots(Section, frozen=True):
+    """What no person does."""
+
+    slice_events: Count
+    session_actions: Count
+    remembered: Millis
+
+
+class Noise(Section, frozen=True):
+    """What is beyond belief."""
+
+    fence: Annotated[float, Meta(gt=0)]
+    deviations: Annotated[float, Meta(gt=0)]
+    min_slices: Annotated[int, Meta(ge=3)]
+    min_events: Count
+
+
+class Erase(Section, frozen=True):
+    """How a person is forgotten."""
+
+    tombstone: Millis
+    wait: Millis
 
 
 class Pseudonyms(Section, frozen=True):
-    """The key that turns user ids into pseudonyms."""
+    """The keys that turn user ids into pseudonyms."""
 
     key_id: Annotated[str, Meta(pattern=r"^k[0-9]{1,4}$")]
     key: str
@@ -163,6 +207,10 @@ class Settings(Section, frozen=True):
     redis: Redis
     time: Time
     clean: Clean
+    consent: Consent
+    robots: Robots
+    noise: Noise
+    erase: Erase
     pseudonyms: Pseudonyms
     signals: SignalSettings
     decide: Decide

@@ -46,6 +46,9 @@ class Signals(Struct, frozen=True, omit_defaults=True):
     baseline: Annotated[float, unit("points", "Mean engagement of the user's earlier slices.")] = 0.0
     spread: Annotated[float, unit("points", "Standard deviation of the same.")] = 0.0
     zscore: Annotated[float, unit("deviations", "This slice's engagement against the user's own baseline.")] = 0.0
+    unusual: Annotated[
+        float, unit("deviations", "The same against the session's median, in scaled median absolute deviations.")
+    ] = 0.0
 
 
 USER_FEATURES: Final = (

@@ -18,6 +18,11 @@ class Moment(Struct, frozen=True):
     slice_end: Annotated[int, Meta(description="End of the slice, ms since 1970; the decision's `seq`.")]
     first_ms: Annotated[int, Meta(description="Event time of the slice's first event.")]
     last_ms: Annotated[int, Meta(description="Event time of the slice's last event.")]
+    farewell: Annotated[bool, Meta(description="The person withdrew their consent, or is to be forgotten.")]
+    robot: Annotated[bool, Meta(description="Its user agent, its tracker or its pace says it is no person.")]
+    unlearned: Annotated[bool, Meta(description="Some event of the slice came without consent to `learn`.")]
+    unmeasured: Annotated[bool, Meta(description="Some event of the slice came without consent to `measure`.")]
+    clipped: Annotated[bool, Meta(description="Some value in the slice was beyond belief, and cut.")]
     events: Annotated[int, Meta(description="Events in the slice; so are the counts by kind.")]
     n_view: int
     n_click: int
@@ -44,11 +49,20 @@ class Moment(Struct, frozen=True):
     life_slices: Annotated[int, Meta(description="Slices within `memory`, this one included.")]
     life_points: int
     life_squares: Annotated[int, Meta(description="Sum of squared points, millionths of a squared point.")]
+    tally_0: Annotated[int, Meta(description="Slices of the session up to the first of `norms.STRENGTHS`; so on.")]
+    tally_1: int
+    tally_2: int
+    tally_3: int
+    tally_4: int
+    tally_5: int
+    tally_6: int
+    tally_7: int
     landmark: Annotated[int, Meta(description="From when the fading sums count, ms since 1970.")]
     fading_fast: Annotated[float, Meta(description="Points, each grown by exp((slice_end - landmark) / tau).")]
     fading_mid: float
     fading_slow: float
     clicked: Annotated[str, Meta(description="The item clicked last, empty if none.")]
+    account: Annotated[str, Meta(description="Pseudonym of the account the person named last, empty if none.")]
     shown_0: Annotated[int, Meta(description="Exposures of the first capped slot in this session, this slice's too.")]
     shown_1: int
     shown_2: int
@@ -56,4 +70,5 @@ class Moment(Struct, frozen=True):
 
 
 MOMENT: Final = tuple(field.name for field in fields(Moment))
+TALLIES: Final = tuple(name for name in MOMENT if name.startswith("tally_"))
 SHOWN: Final = tuple(f"shown_{lane}" for lane in range(MAX_CAPPED))

@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.decisions import Candidate, Why
+from schemas.decisions import Candidate, Versions, Why
 from schemas.signals import FEATURES, USER_FEATURES
 from schemas.slots import Rerank
 from udfs.catalogue import Catalogue
@@ -25,6 +25,13 @@ class InForce:
 
     catalogue: Catalogue | None
     model: Model | None
+
+    def versions(self) -> Versions:
+        """Name them, as cards and records do."""
+        return Versions(
+            catalogue=self.catalogue.version if self.catalogue else None,
+            model=self.model.version if self.model else None,
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 import re
 from base64 import b64encode
+from typing import NamedTuple
 
 from msgspec import DecodeError, ValidationError
 
@@ -19,6 +20,14 @@ _VALIDATION = (
     (re.compile(r"out of range|`(int|float)( \| null)?` [<>]=?"), Reason.OUT_OF_RANGE),
 )
 _SURROGATE = re.compile("surrogate")
+
+
+class InadmissibleError(ValueError):
+    """A body is refused before it is read."""
+
+    def __init__(self, reason: Reason, detail: str = "") -> None:
+        super().__init__(detail)
+        self.reason = reason
 
 
 class UnsafeTextError(ValueError):
@@ -42,6 +51,8 @@ def explain(error: Exception) -> tuple[Reason, str, str]:
     message = str(error)
     found = _PATH.search(message)
     path, detail = (found[1], message[: found.start()]) if found else ("", message)
+    if isinstance(error, InadmissibleError):
+        return error.reason, "", message
     if isinstance(error, ValidationError):
         return _against_schema(path, detail)
     if isinstance(error, RecursionError):
@@ -64,33 +75,36 @@ def _against_schema(path: str, detail: str) -> tuple[Reason, str, str]:
     return Reason.WRONG_TYPE, path, detail
 
 
-def rejection(error: Exception, body: bytes, *, at: int, partition: int, offset: int, kept_bytes: int) -> Rejected:
-    """Make the record of the topic `rejected` out of a body and what its decoder raised."""
+class Place(NamedTuple):
+    """Where a record lies, and when it came.
+
+    Attributes:
+        at: event time, ms since 1970.
+        partition: of the raw topic.
+        offset: in the partition.
+        part: which of a record's several events, from 0; -1 is the record as a whole.
+    """
+
+    at: int
+    partition: int
+    offset: int
+    part: int = -1
+
+
+def rejection(error: Exception, body: bytes, place: Place, kept_bytes: int) -> Rejected:
+    """Make the record of the topic `rejected` out of a body, or one of its parts, and what its reader raised.
+
+    So much of the body's start as may be kept goes with it, base64.
+    """
     reason, path, detail = explain(error)
-    return rejected(
-        reason, body, at=at, partition=partition, offset=offset, kept_bytes=kept_bytes, path=path, detail=detail
-    )
-
-
-def rejected(
-    reason: Reason,
-    body: bytes,
-    *,
-    at: int,
-    partition: int,
-    offset: int,
-    kept_bytes: int,
-    path: str = "",
-    detail: str = "",
-) -> Rejected:
-    """Make the record of the topic `rejected`; the body's start goes with it, base64."""
     return Rejected(
         reason=reason,
-        at=at,
+        at=place.at,
         path=path,
         detail=detail,
-        partition=partition,
-        offset=offset,
+        partition=place.partition,
+        offset=place.offset,
+        part=place.part,
         bytes=len(body),
         body=b64encode(body[:kept_bytes]).decode(),
     )

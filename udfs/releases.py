@@ -2,4 +2,4 @@
 
 
 class RefusedRelease(ValueError):  # noqa: N818 - a verdict, named as operators read it
-    """A catalogue or model that must not decide anything; the message is one line with channel, place and remedy."""
+    """A catalogue, model or norms that must not decide anything; its message is a line with channel, place, remedy."""

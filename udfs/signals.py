@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.settings import SignalSettings
+from schemas.settings import Noise, SignalSettings
+from schemas.slices import TALLIES
+from udfs.noise import unusual
 from udfs.smooth import Column, faded_rate
 
 COUNTS = (
@@ -27,12 +29,13 @@ COUNTS = (
 )
 
 
-def signals(moments: Mapping[str, NDArray[Any]], conf: SignalSettings) -> dict[str, NDArray[Any]]:
+def signals(moments: Mapping[str, NDArray[Any]], conf: SignalSettings, noise: Noise) -> dict[str, NDArray[Any]]:
     """Compute every signal of `schemas.signals.Signals` from the columns of `schemas.slices.Moment`.
 
     Args:
         moments: one array of shape (n,) per column.
         conf: horizons and weights.
+        noise: from how many slices on a session has a median.
 
     Returns:
         One array of shape (n,) per signal, in the units that `Signals` states.
@@ -61,6 +64,7 @@ def signals(moments: Mapping[str, NDArray[Any]], conf: SignalSettings) -> dict[s
         "baseline": baseline,
         "spread": spread,
         "zscore": zscore(engagement, baseline, spread),
+        "unusual": unusual(moments["points"], np.column_stack([moments[name] for name in TALLIES]), noise),
     }
 
 

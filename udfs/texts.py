@@ -20,6 +20,8 @@ _TEXTS: Final = (
     "country",
     "region",
     "time_zone",
+    "tcf",
+    "ip",
 )
 
 
@@ -37,7 +39,14 @@ def check_texts(event: RawEvent, body: bytes) -> None:
         for field in _TEXTS:
             if _breaks(getattr(event, field)):
                 raise UnsafeTextError(field)
-        for field, texts in (("items", event.items), ("consent", event.consent)):
+        said = (event.properties or {}).values()
+        values = (value for value in said if isinstance(value, str))
+        for field, texts in (
+            ("items", event.items),
+            ("consent", event.consent),
+            ("properties", event.properties),
+            ("properties", values),
+        ):
             if texts and any(map(_breaks, texts)):
                 raise UnsafeTextError(field)
 

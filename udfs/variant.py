@@ -40,6 +40,12 @@ class Chooser:
         self._odds = Distribution.of(slot)
         self._drawn = [f"drawn with p = {p:.3g}" for p in self._odds.p]
 
+    def default(self, card_id: str, expires: int, reason: Why) -> SlotCard:
+        """Give the slot's default arm, undrawn."""
+        arm = self._slot.default
+        params = self._slot.arms[arm].params or None
+        return SlotCard(card_id, "variant", 1.0, reason, expires, arm=arm, params=params)
+
     def choose(self, card_id: str, user_id: str, session: int, shown: int, expires: int) -> tuple[SlotCard, Trace]:
         """Choose for one user; the same session draws the same arm.
 

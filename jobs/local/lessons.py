@@ -137,7 +137,7 @@ def _played(world: World, settings: Settings, slot: Rerank, rng: Generator) -> I
         visit = world.visit(user, mood, feed, arm, seen=seen[user[:, None], feed], rng=rng)
         clicked = [catalogue.ids[row] if row >= 0 else "" for row in last.tolist()]
         if not begins.all():
-            table = features(signals(memory.moments(), horizons), clicked, catalogue, feed)
+            table = features(signals(memory.moments(), horizons, settings.noise), clicked, catalogue, feed)
             yield _page(table, visit, now_ms, ~begins)
         _remember(memory, visit, now_ms, horizons.points)
 

@@ -30,13 +30,15 @@ from jobs.local.world import (
     seeded,
 )
 from jobs.wiring import Refusal, wire
-from jobs.wiring.keys import pseudonym_key
-from schemas.events import Kind
+from jobs.wiring.keys import key_ring
+from schemas.events import Kind, Purpose
 from schemas.reader import Read, Reader, SlotCard, exposure, pseudonym
 from schemas.settings import Settings
 from udfs.draw import ticket
 
 TOPIC: Final = "clicks"
+AGREED: Final = {purpose.value: True for purpose in Purpose}
+"""What every visitor has agreed to."""
 
 QUANTUM_MS: Final = 50
 """What is due within such a stretch is done at once; stretches, not the clock, so that a slow machine only lags."""
@@ -200,9 +202,9 @@ class Website:
         self._rng = seeded(seed, VISITS)
 
         names = [f"u{seed}-{person}" for person in range(people)]
-        key, key_id = pseudonym_key(settings.pseudonyms, os.environ), settings.pseudonyms.key_id
+        key = key_ring(settings.pseudonyms, os.environ)[0]
         self._names = names
-        self._pseudonyms = [pseudonym(name, key, key_id) for name in names]
+        self._pseudonyms = [pseudonym(name, key.secret, key.id) for name in names]
         self._control = [ticket(f"website|{seed}|{name}") < control_share for name in names]
 
         feed, hero = places(settings.slots)
@@ -368,7 +370,12 @@ class Website:
 
     def _queue(self, user: int, due_ms: float, body: dict[str, object]) -> None:
         name, at = self._names[user], self._started + round(due_ms)
-        full = {"user_id": name, "event_id": f"{self._started:x}-{self._made:x}", "occurred_at": at} | body
+        full = {
+            "user_id": name,
+            "event_id": f"{self._started:x}-{self._made:x}",
+            "occurred_at": at,
+            "consent": AGREED,
+        } | body
         heapq.heappush(self._events, (due_ms, self._made, name.encode(), msgspec.json.encode(full)))
         self._made += 1
 

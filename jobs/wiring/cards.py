@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from redis import Redis, RedisCluster
 from redis.backoff import NoBackoff
@@ -19,6 +19,9 @@ for i, key in ipairs(KEYS) do
   local held = string.match(redis.call('GETRANGE', key, 0, 39), '^{"v":%d+,"seq":(%d+)')
   if held and tonumber(held) > tonumber(seq) then
     done[i] = 0
+  elseif value == '' then
+    redis.call('DEL', key)
+    done[i] = 1
   else
     redis.call('SET', key, value, 'PXAT', expires)
     done[i] = 1
@@ -42,13 +45,17 @@ class Fate(Enum):
     SKIPPED = "skipped"  # Redis had just failed
 
 
+SEVERITY: Final = (Fate.OLDER, Fate.WRITTEN, Fate.SKIPPED, Fate.FAILED)
+"""Of several writes for one row the last of these counts."""
+
+
 class Entry(NamedTuple):
-    """One value to write."""
+    """One value to write; None takes the key away."""
 
     key: str
     seq: int
     expires: int
-    value: str
+    value: str | None
 
 
 def connect(conf: RedisSettings) -> Any:
@@ -90,6 +97,11 @@ class Cards:
         return f"{self._conf.prefix}:{{{user_id}}}:d"
 
     @property
+    def default_key(self) -> str:
+        """The key of the card for everybody who has none of their own."""
+        return f"{self._conf.prefix}:default:d"
+
+    @property
     def heartbeat_key(self) -> str:
         """The key that says how far the pipeline has come."""
         return f"{self._conf.prefix}:meta"
@@ -127,7 +139,7 @@ class Cards:
             if self._client is None:
                 self._open()
                 batch = left[: self._per_call]
-            arguments = [part for entry in batch for part in (entry.seq, entry.expires, entry.value)]
+            arguments = [part for entry in batch for part in (entry.seq, entry.expires, entry.value or "")]
             done = self._script(keys=[entry.key for entry in batch], args=arguments)
         except TROUBLES as error:
             self._close(error)

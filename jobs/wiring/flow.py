@@ -160,27 +160,33 @@ def _embedded(settings: Settings, jars: Sequence[Path]) -> dict[str, str]:
     return options
 
 
-def compiled(statements: StatementSet, fading_ttl_ms: int) -> str:
-    """Plan all inserts as one job; a fold kept per landmark forgets as soon as its session can have no more events.
+def compiled(statements: StatementSet, ttl_ms: Mapping[str, int]) -> str:
+    """Plan all inserts as one job, in which some folds forget sooner than others.
 
     Flink's state TTL is one number for all folds: right for those kept per user, far too long for those kept per
-    session. The compiled plan carries options per operator, and gives stable operator ids besides.
+    session or event. The compiled plan carries options per operator, and gives stable operator ids besides.
+
+    Args:
+        statements: the inserts.
+        ttl_ms: the columns that a fold is kept by, as the plan writes them -> how long it keeps what nobody touches.
 
     Raises:
-        Refusal: the plan has no fold per landmark.
+        Refusal: the plan has no fold that is kept so.
     """
     plan = json.loads(statements.compile_plan().as_json_string())
-    folds = [node for node in plan["nodes"] if is_landmark_fold(node)]
-    if not folds:
-        raise Refusal("the plan keeps no fold per landmark; see the view `fading`")
-    for node in folds:
-        node["configuration"] = node.get("configuration", {}) | {"table.exec.state.ttl": f"{fading_ttl_ms} ms"}
+    for kept_by, ms in ttl_ms.items():
+        folds = [node for node in plan["nodes"] if is_fold(node, kept_by)]
+        if not folds:
+            raise Refusal(f"the plan keeps no fold by {kept_by}; see the windows of the views")
+        for node in folds:
+            node["configuration"] = node.get("configuration", {}) | {"table.exec.state.ttl": f"{ms} ms"}
     return json.dumps(plan)
 
 
-def is_landmark_fold(node: Mapping[str, Any]) -> bool:
-    """Whether a plan node is an OVER aggregate partitioned by user and landmark."""
-    return node["type"].startswith("stream-exec-over-aggregate") and "partitionBy=[user_id, " in node["description"]
+def is_fold(node: Mapping[str, Any], kept_by: str) -> bool:
+    """Whether a plan node is an OVER aggregate partitioned by these columns."""
+    fold = node["type"].startswith("stream-exec-over-aggregate")
+    return fold and f"partitionBy=[{kept_by}]" in node["description"]
 
 
 def execute(table: TableEnvironment, plan: str) -> TableResult:

@@ -14,18 +14,19 @@ from pyflink.table import DataTypes
 from pyflink.table.types import DataType
 from pyflink.table.udf import FunctionContext, ScalarFunction
 
-from jobs.wiring.cards import Cards, Entry, Fate
-from jobs.wiring.keys import pseudonym_key, sealed
+from jobs.wiring.cards import SEVERITY, Cards, Entry, Fate
+from jobs.wiring.geo import place_lookup
+from jobs.wiring.keys import key_ring, sealed
 from jobs.wiring.releases import Follower
 from schemas.decisions import Heartbeat
 from schemas.events import PULSE_USER
 from schemas.rejects import Reason, Rejected
 from schemas.settings import Redis, Settings
 from schemas.slices import MOMENT
-from schemas.slots import capped
 from udfs.clean import Cleaner, unpacked
 from udfs.decide import Decider
 from udfs.lags import histogram
+from udfs.pseudonym import pseudonymiser
 
 log = logging.getLogger("trimtab")
 
@@ -34,15 +35,26 @@ REDIS_VARIABLE = "TRIMTAB__REDIS__URL"
 HEARTBEAT_TTL_MS = 3_600_000
 """A pipeline silent for an hour has no heartbeat left to misread."""
 
-_ROW = [
-    DataTypes.FIELD("user_id", DataTypes.STRING()),
-    DataTypes.FIELD("code", DataTypes.TINYINT()),
-    DataTypes.FIELD("dwell_ms", DataTypes.INT()),
-    DataTypes.FIELD("scroll_permille", DataTypes.SMALLINT()),
-    DataTypes.FIELD("lane", DataTypes.TINYINT()),
-    DataTypes.FIELD("clicked", DataTypes.STRING()),
-    DataTypes.FIELD("record", DataTypes.STRING()),
-]
+_NARROW: dict[str, tuple[DataType, type[np.generic]]] = {
+    "user_id": (DataTypes.STRING(), np.object_),
+    "code": (DataTypes.TINYINT(), np.int8),
+    "counts": (DataTypes.BOOLEAN(), np.bool_),
+    "event_key": (DataTypes.BIGINT(), np.int64),
+    "stamp": (DataTypes.BIGINT(), np.int64),
+    "robot": (DataTypes.BOOLEAN(), np.bool_),
+    "learn": (DataTypes.BOOLEAN(), np.bool_),
+    "measure": (DataTypes.BOOLEAN(), np.bool_),
+    "clipped": (DataTypes.BOOLEAN(), np.bool_),
+    "account": (DataTypes.STRING(), np.object_),
+    "dwell_ms": (DataTypes.INT(), np.int32),
+    "scroll_permille": (DataTypes.SMALLINT(), np.int16),
+    "lane": (DataTypes.TINYINT(), np.int8),
+    "clicked": (DataTypes.STRING(), np.object_),
+    "record": (DataTypes.STRING(), np.object_),
+}
+"""The columns of udfs.clean.Row, but for `others`: as Flink and as numpy know them."""
+
+_ROW = [DataTypes.FIELD(name, sql) for name, (sql, _) in _NARROW.items()]
 UNPACK: DataType = DataTypes.ROW(_ROW)
 CLEAN: DataType = DataTypes.ROW(
     [
@@ -63,12 +75,12 @@ DECIDE: DataType = DataTypes.ROW(
 class Clean(ScalarFunction):  # type: ignore[misc]  # pyflink ships no types
     """`clean(body, event_time, partition, offset)`: see udfs.clean."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Keep what a worker needs; a key that the environment gives stays behind."""
-        self._formats = settings.formats
-        self._limits = settings.clean
-        self._pseudonyms = sealed(settings.pseudonyms, os.environ)
-        self._lanes = {name: lane for lane, name in enumerate(capped(settings.slots))}
+    def __init__(self, settings: Settings, follower: Follower) -> None:
+        """Keep what a worker needs, and where the norms come from; a key that the environment gives stays behind."""
+        self._settings = replace(
+            settings, pseudonyms=sealed(settings.pseudonyms, os.environ), redis=replace(settings.redis, url="")
+        )
+        self._follower = follower
 
     def is_deterministic(self) -> bool:
         """Keep the planner from evaluating a row twice."""
@@ -77,18 +89,25 @@ class Clean(ScalarFunction):  # type: ignore[misc]  # pyflink ships no types
     def open(self, function_context: FunctionContext) -> None:
         """Prepare the reader once per worker."""
         del function_context
-        key = pseudonym_key(self._pseudonyms, os.environ)
-        form = self._formats[self._limits.format]
-        self._cleaner = Cleaner(form, self._limits, key, self._pseudonyms.key_id, self._lanes, forms=self._formats)
+        settings = self._settings
+        key = key_ring(settings.pseudonyms, os.environ)[0]
+        lookup = place_lookup(settings.clean.geo_file)
+        self._cleaner = Cleaner.of(settings, pseudonymiser(key.secret, key.id), lookup)
 
     def eval(
         self, bodies: "pd.Series[Any]", times: "pd.Series[Any]", partitions: "pd.Series[Any]", offsets: "pd.Series[Any]"
     ) -> pd.DataFrame:
         """Read a bundle of records."""
         at = times.to_numpy().astype("datetime64[ms]").astype(np.int64)
-        rows = self._cleaner.rows(bodies.tolist(), at, partitions.tolist(), offsets.tolist())
+        self._follower.refresh()
+        norms = (loaded.norms for loaded in self._follower.each(at))
+        rows = self._cleaner.rows(bodies.tolist(), at, partitions.tolist(), offsets.tolist(), norms)
         *columns, others = zip(*rows, strict=True)
         return pd.DataFrame(narrow(columns) | {"others": others, "at_ms": at}, copy=False)
+
+    def close(self) -> None:
+        """Let go of what the follower opened."""
+        self._follower.close()
 
 
 class Unpack(ScalarFunction):  # type: ignore[misc]  # pyflink ships no types
@@ -106,15 +125,9 @@ class Unpack(ScalarFunction):  # type: ignore[misc]  # pyflink ships no types
 
 def narrow(columns: Sequence[Sequence[Any]]) -> dict[str, Any]:
     """Give the columns of udfs.clean.Row, but for `others`, their names and types."""
-    user_id, code, dwell_ms, scroll, lane, clicked, record = columns
     return {
-        "user_id": user_id,
-        "code": np.array(code, np.int8),
-        "dwell_ms": np.array(dwell_ms, np.int32),
-        "scroll_permille": np.array(scroll, np.int16),
-        "lane": np.array(lane, np.int8),
-        "clicked": clicked,
-        "record": record,
+        name: column if dtype is np.object_ else np.array(column, dtype)
+        for (name, (_, dtype)), column in zip(_NARROW.items(), columns, strict=True)
     }
 
 
@@ -123,7 +136,7 @@ class Decide(ScalarFunction):  # type: ignore[misc]  # pyflink ships no types
 
     def __init__(self, settings: Settings, follower: Follower) -> None:
         """Keep what a worker needs, and where releases come from."""
-        self._settings = (settings.slots, settings.decide, settings.signals)
+        self._settings = (settings.slots, settings.decide, settings.signals, settings.noise)
         self._follower = follower
 
     def is_deterministic(self) -> bool:
@@ -133,16 +146,14 @@ class Decide(ScalarFunction):  # type: ignore[misc]  # pyflink ships no types
     def open(self, function_context: FunctionContext) -> None:
         """Prepare the decider once per worker."""
         del function_context
-        slots, decide, horizons = self._settings
-        self._decider = Decider(slots, decide, horizons)
+        self._decider = Decider(*self._settings)
 
     def eval(self, *columns: "pd.Series[Any]") -> pd.DataFrame:
         """Decide a bundle of moments."""
         moments = {name: column.to_numpy() for name, column in zip(MOMENT, columns, strict=True)}
         self._follower.refresh()
         verdicts = self._decider(moments, self._follower.at(moments["slice_end"]))
-        nothing = (None, None, 0)
-        card, record, expires = zip(*(verdict or nothing for verdict in verdicts), strict=True)
+        card, record, expires = zip(*verdicts, strict=True)
         return pd.DataFrame({"card": card, "record": record, "expires": np.array(expires, np.int64)}, copy=False)
 
     def close(self) -> None:
@@ -151,8 +162,9 @@ class Decide(ScalarFunction):  # type: ignore[misc]  # pyflink ships no types
 
 
 class Serve(ScalarFunction):  # type: ignore[misc]  # pyflink ships no types
-    """`serve(user_id, slice_end, first_ms, card, expires)`: write to Redis, return what failed, else NULL.
+    """`serve(user_id, account, slice_end, first_ms, card, expires)`: write to Redis, return what failed, else NULL.
 
+    A pulse brings the heartbeat and the card of everybody; a person without a card is to have none from now on.
     A bundle ends before the checkpoint's barrier, so every decision of a checkpoint has been offered to Redis.
     """
 
@@ -172,22 +184,21 @@ class Serve(ScalarFunction):  # type: ignore[misc]  # pyflink ships no types
         self._counters = {fate: group.counter(f"redis_{fate.value}") for fate in Fate}
         self._trouble = ""
 
-    def eval(
+    def eval(  # noqa: PLR0917 - Flink hands columns over by position
         self,
         users: "pd.Series[Any]",
+        accounts: "pd.Series[Any]",
         seqs: "pd.Series[Any]",
         firsts: "pd.Series[Any]",
         cards: "pd.Series[Any]",
         expiries: "pd.Series[Any]",
     ) -> "pd.Series[Any]":
         """Write a bundle."""
-        entries = [
-            self._entry(user_id, seq, card, expires)
-            for user_id, seq, card, expires in zip(
-                users.tolist(), seqs.tolist(), cards.tolist(), expiries.tolist(), strict=True
-            )
-        ]
-        fates = self._cards.put(entries)
+        rows = zip(users.tolist(), accounts.tolist(), seqs.tolist(), cards.tolist(), expiries.tolist(), strict=True)
+        writes = [self._entries(*row) for row in rows]
+        each = iter(self._cards.put([entry for entries in writes for entry in entries]))
+        # A row is written where all of its entries are.
+        fates = [max([next(each) for _ in entries], key=SEVERITY.index) for entries in writes]
         now = now_ms()
         written = np.array([fate is Fate.WRITTEN for fate in fates]) & (users.to_numpy() != PULSE_USER)
         if written.any():
@@ -201,12 +212,15 @@ class Serve(ScalarFunction):  # type: ignore[misc]  # pyflink ships no types
             dtype=object,
         )
 
-    def _entry(self, user_id: str, seq: int, card: str | None, expires: int) -> Entry:
-        if user_id != PULSE_USER and card is not None:
-            return Entry(self._cards.key(user_id), seq, expires + self._conf.grace, card)
+    def _entries(self, user_id: str, account: str, seq: int, card: str | None, expires: int) -> list[Entry]:
+        until = expires + self._conf.grace
+        if user_id != PULSE_USER:
+            names = [user_id, account] if account else [user_id]
+            return [Entry(self._cards.key(name), seq, until, card) for name in names]
         now = now_ms()
         beat = json.encode(Heartbeat(v=1, seq=seq, acked=now)).decode()
-        return Entry(self._cards.heartbeat_key, seq, now + HEARTBEAT_TTL_MS, beat)
+        heartbeat = Entry(self._cards.heartbeat_key, seq, now + HEARTBEAT_TTL_MS, beat)
+        return [heartbeat] if card is None else [heartbeat, Entry(self._cards.default_key, seq, until, card)]
 
     def _report(self, fates: list[Fate]) -> None:
         for fate, counter in self._counters.items():

@@ -1,7 +1,7 @@
 """Which releases decide a row: what every worker follows, so that all of them switch at the same row."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from textwrap import shorten
 from typing import Final
@@ -10,16 +10,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.wiring.model_trial import Trial
-from jobs.wiring.store import INDEX, Mark, Store, channel_of, location, text_of, trial
-from schemas.releases import FILES, Channel, Manifest, Release
+from jobs.wiring.store import INDEX, LOADERS, Mark, Store, channel_of, location, text_of, trial
+from schemas.releases import Channel, Manifest, Release
 from udfs.catalogue import Catalogue
 from udfs.models import Model
+from udfs.noise import Norms
 from udfs.rank import InForce
 from udfs.releases import RefusedRelease
 
-__all__ = ["Follower", "Store", "trial"]
+__all__ = ["Follower", "Loaded", "Store", "trial"]
 
 _HOUR_MS: Final = 3_600_000
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded(InForce):
+    """The releases in force for a row, a field for each channel: those it is decided by, and those it is cleaned by."""
+
+    norms: Norms | None
 
 
 @dataclass
@@ -49,7 +57,14 @@ class Follower:
     """
 
     def __init__(
-        self, store_uri: str, poll_ms: int, load_timeout_ms: int, clock: Callable[[], int], log: logging.Logger
+        self,
+        store_uri: str,
+        poll_ms: int,
+        load_timeout_ms: int,
+        clock: Callable[[], int],
+        log: logging.Logger,
+        *,
+        channels: Sequence[Channel] = ("catalogue", "model"),
     ) -> None:
         """Remember what to follow; nothing is opened yet.
 
@@ -59,6 +74,7 @@ class Follower:
             load_timeout_ms: How long a model may take to load.
             clock: Wall clock, ms since 1970.
             log: Where refusals and an unreachable store are said, once each.
+            channels: What is followed; of the others nothing is in force.
         """
         self._uri = location(store_uri)
         self._poll_ms = poll_ms
@@ -67,9 +83,9 @@ class Follower:
         self._log = log
         self._store: Store | None = None
         self._polled: int | None = None
-        self._channels: dict[Channel, _Channel] = {channel: _Channel() for channel in FILES}
+        self._channels: dict[Channel, _Channel] = {channel: _Channel() for channel in channels}
         self._on_trial: dict[str, _OnTrial] = {}
-        self._loaded: dict[str, Catalogue | Model] = {}
+        self._loaded: dict[str, Catalogue | Model | Norms] = {}
         self._asked: dict[str, int] = {}
         self._refused: set[str] = set()
         self._unread: set[str] = set()  # since the last look
@@ -93,29 +109,35 @@ class Follower:
         kept = {release.version for release in needed} | {v for v, at in self._asked.items() if now - at < _HOUR_MS}
         self._loaded = {version: release for version, release in self._loaded.items() if version in kept}
 
-    def at(self, slice_ends: NDArray[np.int64]) -> list[tuple[NDArray[np.intp], InForce]]:
-        """Say by which releases each row is decided: the newest with `effective_at` <= its slice end.
+    def at(self, moments: NDArray[np.int64]) -> list[tuple[NDArray[np.intp], Loaded]]:
+        """Say which releases count for each row: the newest with `effective_at` <= its moment.
 
         Args:
-            slice_ends: (rows,) ms since 1970.
+            moments: (rows,) slice ends, or event times, ms since 1970.
 
         Returns:
             Row numbers, ascending, and the releases in force for them; together they are all rows.
         """
         places = {
-            name: np.searchsorted(channel.effective, slice_ends, side="right")
-            for name, channel in self._channels.items()
+            name: np.searchsorted(channel.effective, moments, side="right") for name, channel in self._channels.items()
         }
-        pairs = places["catalogue"] * (len(self._channels["model"].index) + 1) + places["model"]
+        stretches = np.zeros(len(moments), dtype=np.int64)
+        for name, place in places.items():
+            stretches = stretches * (len(self._channels[name].index) + 1) + place
         groups = []
-        for pair in np.unique(pairs):
-            rows = np.flatnonzero(pairs == pair)
-            catalogue = self._newest_good("catalogue", places["catalogue"][rows[0]])
-            model = self._newest_good("model", places["model"][rows[0]])
-            assert catalogue is None or isinstance(catalogue, Catalogue)
-            assert model is None or isinstance(model, Model)
-            groups.append((rows, InForce(catalogue, model)))
+        for stretch in np.unique(stretches):
+            rows = np.flatnonzero(stretches == stretch)
+            found = {name: self._newest_good(name, place[rows[0]]) for name, place in places.items()}
+            groups.append((rows, _loaded(found)))
         return groups
+
+    def each(self, moments: NDArray[np.int64]) -> list[Loaded]:
+        """Say the same row by row, for what works on one row at a time."""
+        groups = self.at(moments)
+        if len(groups) == 1:
+            return [groups[0][1]] * len(moments)
+        in_order = {row: loaded for rows, loaded in groups for row in rows.tolist()}
+        return [in_order[row] for row in range(len(moments))]
 
     def close(self) -> None:
         """End child processes that still run."""
@@ -142,7 +164,7 @@ class Follower:
             self._log.info("%s: the store can be followed again", name)
         channel.trouble = trouble
 
-    def _newest_good(self, name: Channel, place: int) -> Catalogue | Model | None:
+    def _newest_good(self, name: Channel, place: int) -> Catalogue | Model | Norms | None:
         for release in reversed(self._channels[name].index[:place]):
             self._begin(release)
             self._finish(release.version)
@@ -158,12 +180,12 @@ class Follower:
         assert self._store is not None
         try:
             payload = self._store.read(release)
-            if channel_of(release) == "catalogue":
-                self._loaded[version] = Catalogue.parse(version, payload)
-            else:
+            if channel_of(release) == "model":
                 text, manifest = text_of(version, payload), self._store.manifest(release)
                 child = Trial(version, text, manifest, self._load_timeout_ms)
                 self._on_trial[version] = _OnTrial(text, manifest, child)
+            else:
+                self._loaded[version] = LOADERS[channel_of(release)](version, payload)
         except OSError as error:
             self._unread.add(version)
             if version not in self._missed:
@@ -188,6 +210,14 @@ class Follower:
     def _refuse(self, version: str, refused: RefusedRelease) -> None:
         self._refused.add(version)
         self._log.error("release %s is refused, the last good one stays: %s", version, refused)
+
+
+def _loaded(found: Mapping[Channel, Catalogue | Model | Norms | None]) -> Loaded:
+    catalogue, model, norms = found.get("catalogue"), found.get("model"), found.get("norms")
+    assert catalogue is None or isinstance(catalogue, Catalogue)
+    assert model is None or isinstance(model, Model)
+    assert norms is None or isinstance(norms, Norms)
+    return Loaded(catalogue, model, norms)
 
 
 def _needed(channel: _Channel, now: int) -> list[Release]:

@@ -15,6 +15,7 @@ import msgspec
 from msgspec.structs import fields
 
 from jobs.wiring.layers import BadSettings, Layers, Path, Table, Typed, dotted, stacked
+from schemas.events import Purpose
 from schemas.settings import SECRETS, Millis, Settings
 from schemas.slots import MAX_CAPPED, Rerank, Variant, capped
 from udfs.payloads.mapping import reader
@@ -250,6 +251,7 @@ _POSITIVE: Final = (
 def _misfits(settings: Settings) -> Iterator[tuple[list[Path], str]]:
     """Yield what contradicts what: the paths involved, and the rule they break."""
     yield from _slot_misfits(settings)
+    yield from _consent_misfits(settings)
     for section, key in _POSITIVE:
         if getattr(getattr(settings, section), key) == 0:
             yield [(section, key)], "must be longer than nothing"
@@ -269,6 +271,16 @@ def _misfits(settings: Settings) -> Iterator[tuple[list[Path], str]]:
             reader(form, settings.formats)
         except ValueError as error:
             yield [("formats", name)], str(error)
+
+
+def _consent_misfits(settings: Settings) -> Iterator[tuple[list[Path], str]]:
+    purposes = [purpose.value for purpose in Purpose]
+    for name in settings.consent.purposes:
+        if name not in purposes:
+            yield [("consent", "purposes", name)], f"no such purpose; there are: {', '.join(purposes)}"
+    for name in purposes:
+        if name not in settings.consent.purposes:
+            yield [("consent", "purposes")], f"{name} is missing; it has categories and TCF purposes that grant it"
 
 
 def _slot_misfits(settings: Settings) -> Iterator[tuple[list[Path], str]]:

@@ -1,6 +1,7 @@
-"""Where releases lie: catalogues and models, published once and never changed."""
+"""Where releases lie: catalogues, models and norms, published once and never changed."""
 
 import hashlib
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
@@ -12,13 +13,20 @@ from jobs.wiring import Refusal
 from jobs.wiring.model_trial import Trial
 from schemas.releases import FILES, Channel, Manifest, Release
 from udfs.catalogue import Catalogue
+from udfs.noise import Norms
 from udfs.releases import RefusedRelease
 
 INDEX: Final = "index.jsonl"
 MANIFEST: Final = "manifest.json"
 
-PREFIX: Final[dict[Channel, str]] = {"catalogue": "c", "model": "m"}
+PREFIX: Final[dict[Channel, str]] = {"catalogue": "c", "model": "m", "norms": "n"}
 """Versions are this letter and a number that grows."""
+
+LOADERS: Final[dict[Channel, Callable[[str, bytes], Catalogue | Norms]]] = {
+    "catalogue": Catalogue.parse,
+    "norms": Norms.parse,
+}
+"""What makes a payload ready for use. A model is not among them: loading one may end the process, see `Trial`."""
 
 _CHANNELS: Final[dict[str, Channel]] = {prefix: channel for channel, prefix in PREFIX.items()}
 
@@ -125,8 +133,8 @@ class Store:
         Args:
             channel: Where it belongs.
             payload: Its file.
-            manifest: Of a model; None for a catalogue.
-            effective_at: The first slice end it decides, ms since 1970.
+            manifest: Of a model; None for the others.
+            effective_at: The first slice end it decides, or event time it cleans, ms since 1970.
             reason: Why it is published, for those who read the index.
 
         Raises:
@@ -199,8 +207,8 @@ def trial(channel: Channel, payload: bytes, manifest: Manifest | None, timeout_m
     Raises:
         RefusedRelease: It must not be published; the message says why.
     """
-    if channel == "catalogue":
-        Catalogue.parse("new", payload)
+    if channel != "model":
+        LOADERS[channel]("new", payload)
     elif manifest is None:
         raise RefusedRelease(f"model new: it has no {MANIFEST}, so nobody can tell whether it scores as it should")
     else:
@@ -214,5 +222,7 @@ def _release(channel: Channel, number: int, line: bytes) -> Release:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RefusedRelease(f"{channel}: {INDEX} line {number}: {error}") from None
     if _CHANNELS.get(release.version[:1]) != channel:
-        raise RefusedRelease(f'{channel}: {INDEX} line {number}: "{release.version}" is no version of a {channel}')
+        raise RefusedRelease(
+            f'{channel}: {INDEX} line {number}: "{release.version}" is no version of the channel {channel}'
+        )
     return release

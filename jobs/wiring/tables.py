@@ -1,11 +1,13 @@
 """The topics as Flink sees them: sources and sinks, derived from the schemas and the settings."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from msgspec import Struct
 from pyflink.table import TableEnvironment
 
 from jobs.wiring.flow import Interval
-from schemas.derive import Column, ddl
+from schemas.derive import Column, columns, ddl
 from schemas.settings import Settings
 
 _BODY = Column("body", "BYTES")
@@ -25,16 +27,42 @@ class Reading:
     bounded: bool = False
 
 
-def source(table: TableEnvironment, settings: Settings, topic: str, reading: Reading) -> None:
+def raw_source(table: TableEnvironment, settings: Settings, topic: str, reading: Reading) -> None:
     """Declare a raw topic: bytes, the record's place, and its Kafka timestamp as event time."""
+    fields = (
+        _BODY,
+        Column("partition", "INT", metadata="partition", virtual=True),
+        Column("offset", "BIGINT", metadata="offset", virtual=True),
+    )
+    _source(table, settings, topic, reading, fields=fields, form={"format": "raw"})
+
+
+def source(table: TableEnvironment, settings: Settings, topic: str, record: type[Struct], reading: Reading) -> None:
+    """Declare a topic that the suite's own verbs write: the record's fields, all NULL in a pulse, and event time."""
+    # A field that is not there, as in a pulse, is NULL; so is everything in what is no JSON.
+    form = {"format": "json", "json.ignore-parse-errors": "true"}
+    _source(table, settings, topic, reading, fields=columns(record), form=form)
+
+
+def _source(
+    table: TableEnvironment,
+    settings: Settings,
+    topic: str,
+    reading: Reading,
+    *,
+    fields: Sequence[Column],
+    form: Mapping[str, str],
+) -> None:
     time = settings.time
     options = _kafka(settings, topic) | {
-        "format": "raw",
+        **form,
+        # What a transaction left behind that was never finished is no record.
+        "properties.isolation.level": "read_committed",
         "properties.group.id": f"{settings.kafka.group}-{topic}",
         "properties.auto.offset.reset": "earliest",
         "properties.fetch.message.max.bytes": "8388608",
         "scan.watermark.idle-timeout": f"{time.idle} ms",
-        "scan.watermark.alignment.group": topic,
+        "scan.watermark.alignment.group": "sources",
         "scan.watermark.alignment.max-drift": "5 s",
         "scan.topic-partition-discovery.interval": "60 s",
     }
@@ -44,14 +72,9 @@ def source(table: TableEnvironment, settings: Settings, topic: str, reading: Rea
         del options["scan.topic-partition-discovery.interval"], options["scan.watermark.idle-timeout"]
     else:
         options |= {"scan.startup.mode": "group-offsets"}
-    columns = (
-        _BODY,
-        Column("partition", "INT", metadata="partition", virtual=True),
-        Column("offset", "BIGINT", metadata="offset", virtual=True),
-        Column("event_time", "TIMESTAMP_LTZ(3)", metadata="timestamp", virtual=True),
-    )
+    timed = (*fields, Column("event_time", "TIMESTAMP_LTZ(3)", metadata="timestamp", virtual=True))
     watermark = ("event_time", f"`event_time` - {Interval(time.disorder)}")
-    table.execute_sql(ddl(topic, columns, options, watermark=watermark))
+    table.execute_sql(ddl(topic, timed, options, watermark=watermark))
 
 
 def sink(table: TableEnvironment, settings: Settings, topic: str, *, keyed: bool = True) -> None:
@@ -71,8 +94,7 @@ def sink(table: TableEnvironment, settings: Settings, topic: str, *, keyed: bool
             "sink.transaction-naming-strategy": "POOLING",
             "properties.transaction.timeout.ms": "900000",
         }
-    columns = (_USER, _RECORD, _TIME) if keyed else (_RECORD,)
-    table.execute_sql(ddl(topic, columns, options))
+    table.execute_sql(ddl(topic, (_USER, _RECORD, _TIME) if keyed else (_RECORD,), options))
 
 
 def _kafka(settings: Settings, topic: str) -> dict[str, str]:

@@ -57,7 +57,7 @@ def require(client: AdminClient, topics: Iterable[str]) -> None:
         raise Refusal(f"the broker has no topic {missing[0]}: run python -m jobs topics")
 
 
-def producer(bootstrap: str, *, give_up_ms: int = 120_000) -> Producer:
+def producer(bootstrap: str, *, give_up_ms: int = 120_000, transactional_id: str = "") -> Producer:
     """Open a producer that neither repeats nor reorders what it sends.
 
     Keys find their partitions by the hash that Flink and every JVM client use, so that one user's records from
@@ -65,8 +65,11 @@ def producer(bootstrap: str, *, give_up_ms: int = 120_000) -> Producer:
 
     Args:
         bootstrap: address of the broker, `host:port`.
-        give_up_ms: after how many milliseconds without acknowledgement a record is reported as not delivered.
+        give_up_ms: after how many milliseconds without acknowledgement a record is reported as not delivered, and a
+            transaction that nobody ends is undone.
+        transactional_id: under which its transactions go on after a restart; empty where it makes none.
     """
+    transactions = {"transactional.id": transactional_id, "transaction.timeout.ms": give_up_ms}
     return Producer(
         {
             "bootstrap.servers": bootstrap,
@@ -76,6 +79,7 @@ def producer(bootstrap: str, *, give_up_ms: int = 120_000) -> Producer:
             "partitioner": "murmur2_random",
             "message.max.bytes": LARGEST_BATCH,
             "delivery.timeout.ms": give_up_ms,
+            **(transactions if transactional_id else {}),
             **_QUIET,
         }
     )

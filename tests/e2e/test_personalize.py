@@ -61,7 +61,7 @@ def history(start: int, seed: int) -> list[Event]:
             # Some pauses lie right at a slice's edge, some end a session, a few end the memory.
             at += rng.choice([0, 1, 250, 700, 2_000, 9_000, SLICE - at % SLICE, 30_000, rng.choice([GAP, GAP + 1])])
             at += rng.choice([0] * 60 + [MEMORY + 1])
-            kind = rng.choice(list(Kind)).value
+            kind = rng.choice(sorted(set(Kind) - {Kind.CONSENT}, key=list(Kind).index)).value
             event: Event = {"user_id": f"u{user}", "kind": kind, "item": f"i{rng.randrange(30)}", "at": at}
             if kind == "dwell":
                 event["dwell_ms"] = rng.randrange(20_000)
@@ -138,7 +138,7 @@ def oracle(events: Sequence[Event]) -> dict[int, dict[str, Any]]:
     """Every signal of one user at each slice that is due, from the raw list, with nothing clever."""
     rows: dict[int, dict[str, Any]] = {}
     life: list[tuple[int, int]] = []  # (slice end, milli-points) since memory began
-    session: list[tuple[int, list[Event]]] = []
+    stretch: list[tuple[int, list[Event]]] = []  # since the last long pause
     previous_ms: int | None = None
     previous_end: int | None = None
     clicked = ""
@@ -146,14 +146,18 @@ def oracle(events: Sequence[Event]) -> dict[int, dict[str, Any]]:
         first, last = now[0]["at"], now[-1]["at"]
         silence = None if previous_ms is None else first - previous_ms
         if silence is None or silence > GAP:
-            session = []
+            stretch = []
         if silence is None or silence > MEMORY:
             life, clicked = [], ""
-        session.append((end, now))
+        stretch.append((end, now))
+        # A stretch longer than the cap is cut into sessions.
+        began = stretch[0][1][0]["at"]
+        landmark = began // SLICE * SLICE + (end - 1 - began // SLICE * SLICE) // CAP * CAP
+        session = [(at, part) for at, part in stretch if at > landmark]
         life.append((end, milli_points(now)))
         clicks = [(event["at"], event["item"]) for event in now if event["kind"] == "click"]
         clicked = max(clicks)[1] if clicks else clicked
-        start = session[0][1][0]["at"]
+        start = max(began, landmark)
         of_session = [event for _, part in session for event in part]
         due = (
             previous_end is None
@@ -167,14 +171,14 @@ def oracle(events: Sequence[Event]) -> dict[int, dict[str, Any]]:
                 "dwell_s": sum(event.get("dwell_ms", 0) for event in now) / 1000,
                 "scroll": max(event.get("scroll", 0) for event in now),
                 "engagement": milli_points(now) / 1000,
-                "gap_s": (silence or 0) / 1000,
+                "gap_s": 0 if silence is None or silence > MEMORY else silence / 1000,
                 "session_age_s": (end - start) / 1000,
                 "session_depth": len(session),
                 "session_events": len(of_session),
                 "session_clicks": sum(event["kind"] == "click" for event in of_session),
                 "session_dwell_s": sum(event.get("dwell_ms", 0) for event in of_session) / 1000,
             }
-            row |= fading(session, end) | baseline([points / 1000 for _, points in life])
+            row |= fading(session, end, landmark) | baseline([points / 1000 for _, points in life])
             row |= {"clicked": clicked, "session": start}
             row["shown"] = sum(event.get("slot") == "hero" for event in of_session)
             rows[end] = row
@@ -182,11 +186,9 @@ def oracle(events: Sequence[Event]) -> dict[int, dict[str, Any]]:
     return rows
 
 
-def fading(session: Sequence[tuple[int, list[Event]]], end: int) -> dict[str, float]:
+def fading(session: Sequence[tuple[int, list[Event]]], end: int, landmark: int) -> dict[str, float]:
     """Bias-corrected exponential averages since the landmark: weights 1 for now, 1/e for one tau ago."""
-    start = session[0][1][0]["at"] // SLICE * SLICE
-    landmark = start + (end - 1 - start) // CAP * CAP
-    recent = [(at, milli_points(part) / 1000) for at, part in session if at > landmark]
+    recent = [(at, milli_points(part) / 1000) for at, part in session]
     rates = {
         name: sum(points * math.exp((at - end) / tau) for at, points in recent)
         / (tau / 1000 * (1 - math.exp((landmark - end) / tau)))

@@ -41,6 +41,15 @@ def bodies(stack: Stack, topic: str, partitions: int) -> dict[int, list[tuple[by
     return found
 
 
+def read_topics(stack: Stack) -> dict[tuple[str, int], list[tuple[bytes | None, bytes | None]]]:
+    """Every record of the topics that jobs read, by topic and partition."""
+    return {
+        (topic, partition): records
+        for topic, partitions in (("clicks", 4), ("control", 1))
+        for partition, records in bodies(stack, topic, partitions).items()
+    }
+
+
 def test_topics_come_out_as_declared_and_a_second_run_changes_nothing(
     stack: Stack, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -137,21 +146,22 @@ def test_the_verb_beats_until_it_is_told_to_stop(stack: Stack, sign: signal.Sign
     admin = wire.admin(stack.bootstrap, 1000)
     declared = load(REPOSITORY, "local", stack.environment(), []).settings.topics
     topics.apply(admin, topics.difference(declared, topics.actual_topics(admin, declared)))
-    before = bodies(stack, "clicks", 4)
+    before = read_topics(stack)
     command = [sys.executable, "-m", "jobs", "--set", "time.pulse=100ms", "pulse"]
     with subprocess.Popen(
         command, cwd=REPOSITORY, env={**os.environ, **stack.environment()}, stderr=subprocess.PIPE
     ) as process:
         deadline = time.monotonic() + 20
-        while bodies(stack, "clicks", 4) == before and time.monotonic() < deadline:
+        while read_topics(stack) == before and time.monotonic() < deadline:
             time.sleep(0.1)
         time.sleep(1)
         process.send_signal(sign)
         assert process.wait(5) == 0
         assert process.stderr
         assert process.stderr.read() == b""
-    after = bodies(stack, "clicks", 4)
-    written = [after[partition][len(before[partition]) :] for partition in range(4)]
+    after = read_topics(stack)
+    written = [records[len(before[place]) :] for place, records in after.items()]
+    assert list(after) == [("clicks", 0), ("clicks", 1), ("clicks", 2), ("clicks", 3), ("control", 0)]
     assert {record for records in written for record in records} == {(None, b'{"kind":"pulse"}')}
     assert len({len(records) for records in written}) == 1
     assert len(written[0]) >= 8

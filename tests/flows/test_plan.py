@@ -10,7 +10,8 @@ from pyflink.table import ExplainDetail, StatementSet
 
 from jobs.local.processes import MARK
 from jobs.personalize import build
-from jobs.wiring.flow import compiled, environment, is_landmark_fold
+from jobs.wiring import Refusal
+from jobs.wiring.flow import compiled, environment, is_fold
 from jobs.wiring.jars import connectors
 from jobs.wiring.settings import load
 
@@ -34,14 +35,14 @@ def plan(flow: StatementSet) -> str:
 @pytest.mark.parametrize(
     ("step", "times"),
     [
-        ("TableSourceScan(", 1),
+        ("TableSourceScan(", 2),
         (" clean(", 1),
         ("WindowAggregate(", 1),
-        ("OverAggregate(", 3),
+        ("OverAggregate(", 4),
         ("unpack(", 1),
         (" decide(", 1),
         ("serve(", 1),
-        ("Sink(", 3),
+        ("Sink(", 4),
     ],
 )
 def test_each_step_is_evaluated_once_for_all_sinks(plan: str, step: str, times: int) -> None:
@@ -49,7 +50,7 @@ def test_each_step_is_evaluated_once_for_all_sinks(plan: str, step: str, times: 
 
 
 def test_the_watermark_is_made_in_the_scan_so_that_each_partition_has_its_own(plan: str) -> None:
-    assert "watermark=[" in next(line for line in plan.splitlines() if "TableSourceScan(" in line)
+    assert all("watermark=[" in line for line in plan.splitlines() if "TableSourceScan(" in line)
     assert "WatermarkAssigner(" not in plan
 
 
@@ -62,15 +63,21 @@ def test_every_stream_is_append_only(flow: StatementSet) -> None:
     assert set(modes) - {"NONE"} == {"I"}
 
 
-def test_the_fold_per_session_forgets_after_hours_and_the_folds_per_user_keep_the_jobs_ttl(flow: StatementSet) -> None:
-    nodes = json.loads(compiled(flow, fading_ttl_ms=18_000_000))["nodes"]
-    folds = [node for node in nodes if "over-aggregate" in node["type"]]
-    assert [node.get("configuration", {}).get("table.exec.state.ttl") for node in folds if is_landmark_fold(node)] == [
-        "18000000 ms"
-    ]
-    assert [node.get("configuration") for node in folds if not is_landmark_fold(node)] == [None, None]
+def test_events_are_forgotten_after_minutes_sessions_after_hours_and_people_by_the_jobs_ttl(flow: StatementSet) -> None:
+    ttl_ms = {"event_key": 240_000, "user_id, landmark": 18_000_000}
+    nodes = json.loads(compiled(flow, ttl_ms))["nodes"]
+    found = {
+        kept_by: [node.get("configuration", {}).get("table.exec.state.ttl") for node in nodes if is_fold(node, kept_by)]
+        for kept_by in (*ttl_ms, "user_id")
+    }
+    assert found == {"event_key": ["240000 ms"], "user_id, landmark": ["18000000 ms"], "user_id": [None, None]}
+
+
+def test_a_fold_that_is_not_there_is_missed(flow: StatementSet) -> None:
+    with pytest.raises(Refusal, match="the plan keeps no fold by page"):
+        compiled(flow, {"page": 1000})
 
 
 def test_no_secret_stands_in_the_plan(flow: StatementSet) -> None:
-    assert "for-development-only" not in compiled(flow, fading_ttl_ms=1000)
+    assert "for-development-only" not in compiled(flow, {})
     assert os.environ.get("TRIMTAB__PSEUDONYMS__KEY", "for-development-only") not in flow.explain()

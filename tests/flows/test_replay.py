@@ -101,7 +101,9 @@ def test_a_replayed_file_gives_events_decisions_and_rejections_in_a_fixed_order(
     code = replay.main(settings(), ["--input", str(source), "--format", "trimtab", "--out", str(out)])
 
     assert code == 0
-    assert capsys.readouterr().out.startswith("5 records fed, 4 events, 1 rejected, 2 users, 3 sessions, 3 decisions")
+    assert capsys.readouterr().out.startswith(
+        "5 records fed, 4 events, 0 duplicates, 1 rejected, 2 users, 3 sessions, 3 decisions"
+    )
     events = [json.loads(each) for each in (out / "events.jsonl").read_text().splitlines()]
     assert [(each["user_id"], each["at"]) for each in events] == [
         (ADA, NOON),

@@ -19,6 +19,7 @@ from schemas.events import Kind, RawEvent
 from schemas.reader import Read, SlotCard, pseudonym
 from schemas.settings import Settings
 from udfs.clean import Cleaner
+from udfs.pseudonym import pseudonymiser
 
 START = 1_767_225_600_000
 DECIDED = ["i100", "i101", "i102", "i103", "i104", "i105", "i106", "i107"]
@@ -148,7 +149,7 @@ def test_events_are_spread_over_time_and_in_its_order(played: Played) -> None:
 
 
 def test_every_event_passes_the_suites_own_cleaning(played: Played, settings: Settings) -> None:
-    cleaner = Cleaner(settings.formats["trimtab"], settings.clean, b"for-development-only", "k0", {"hero": 0})
+    cleaner = Cleaner.of(settings, pseudonymiser(b"for-development-only", "k0"))
     refused = [value for _, value, _, at in played.broker.records if cleaner.row(value, at, 0, 0).code < 1]
     assert refused == []
 

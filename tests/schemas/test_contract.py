@@ -5,8 +5,9 @@ import json
 import msgspec
 import pytest
 
-from schemas import decisions, reader, rejects
+from schemas import control, decisions, reader, rejects
 from schemas.contract import CARRIED, PAGE, RECORDS, REDIS_KEYS, contract, declared_topics, json_schemas, written
+from schemas.control import Action, State
 from schemas.decisions import Card, Heartbeat, SlotCard, Versions, Why
 from schemas.events import CODE, PULSE_BODY, Event, Kind
 from schemas.rejects import Reason
@@ -80,6 +81,8 @@ def test_a_pulse_is_no_event_of_a_person() -> None:
 def test_every_code_has_a_meaning() -> None:
     assert set(decisions.MEANING) == set(Why)
     assert set(rejects.MEANING) == set(Reason)
+    assert set(control.ACTIONS) == set(Action)
+    assert set(control.STATES) == set(State)
 
 
 def test_every_topic_of_the_page_is_declared_with_its_record() -> None:
@@ -92,7 +95,7 @@ def test_the_page_names_every_record_field_key_code_and_signal() -> None:
     named = [record.__name__ for record in RECORDS]
     named += [field for record in RECORDS for field in defined[record.__name__]["properties"]]
     named += [*REDIS_KEYS, *reader.REASONS, *FEATURES]
-    named += [code.value for codes in (Why, Reason, Kind) for code in codes]
+    named += [code.value for codes in (Why, Reason, Kind, Action, State) for code in codes]
     named += [field.name for field in msgspec.structs.fields(Signals)]
     assert [name for name in named if f"`{name}`" not in page and f"### {name}" not in page] == []
 

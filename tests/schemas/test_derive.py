@@ -48,7 +48,7 @@ def test_every_kind_of_field_has_its_column() -> None:
 def test_a_moment_keeps_its_order_and_its_integers() -> None:
     derived = columns(Moment)
     assert tuple(column.name for column in derived) == MOMENT
-    assert {column.sql_type for column in derived} == {"STRING", "BIGINT", "DOUBLE"}
+    assert {column.sql_type for column in derived} == {"STRING", "BIGINT", "BOOLEAN", "DOUBLE"}
 
 
 def test_what_is_nested_in_a_decision_travels_as_json() -> None:

@@ -81,6 +81,17 @@ def test_a_read_is_one_round_trip() -> None:
     assert shelf.round_trips == 1
 
 
+def test_a_read_under_two_keys_is_one_round_trip_too() -> None:
+    shelf = Shelf({"tt:meta": HEARTBEAT, "tt:{k1:0af1}:d": CARD})
+    read = Reader(shelf, now=lambda: NOW).read(["k2:9b3c", "k1:0af1"], segment="skimmer", default={})
+    assert (read.source, read.seq, shelf.round_trips) == ("user", 1767225600000, 1)
+
+
+def test_a_person_without_any_pseudonym_has_no_card_of_their_own() -> None:
+    read = Reader(Shelf({"tt:meta": HEARTBEAT}), now=lambda: NOW).read([], default={"hero": {"arm": "plain"}})
+    assert (read.source, read.reason) == ("caller", "missing")
+
+
 @pytest.mark.parametrize(
     "value",
     [b"\xff\xfe", b"[" * 100_000, b'{"v":1,"seq":' + b"9" * 5000 + b"}", ResponseError("WRONGTYPE Operation against")],

@@ -1,29 +1,51 @@
 """Whatever bytes arrive, each record leaves as an event, a pulse or a rejection that says why."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from msgspec import convert
+from msgspec.structs import replace
 
+from jobs.wiring.settings import load
 from schemas.events import CODE, PULSE_BODY, Kind
 from schemas.formats import Format
 from schemas.rejects import Reason
-from schemas.settings import Clean
+from schemas.settings import Millis
 from udfs.clean import PULSE, Cleaner, Row, unpacked
+from udfs.pseudonym import pseudonymiser
 
 OURS = Format(about="our own JSON", events="batch")
-KEY = b"for-development-only"
 ADA = "k0:11997fd1c46f666bb255ad6b"
+NOW = 1_767_225_600_123
+ALL = b'"consent":{"personalize":true,"learn":true,"measure":true}'
 
 
-def cleaner(form: Format = OURS) -> Cleaner:
-    return Cleaner(form, Clean(format="trimtab", max_bytes=1000, kept_bytes=16), KEY, "k0", {"hero": 2})
+def cleaner(form: Format = OURS, **changes: Any) -> Cleaner:
+    """Give a cleaner that asks for consent, unless it is told otherwise."""
+    settings = load(Path(), "local", {}, ["consent.unknown=[]"]).settings
+    clean = replace(settings.clean, max_bytes=changes.pop("max_bytes", 1000), kept_bytes=16, **changes)
+    found = Cleaner.of(
+        replace(settings, clean=clean, formats=settings.formats | {clean.format: form}),
+        pseudonymiser(b"for-development-only", "k0"),
+    )
+    found._lanes = {"hero": 2}
+    return found
 
 
-def read(body: bytes | None) -> Row:
-    return cleaner().row(body, 1_767_225_600_123, 3, 42)
+def read(body: bytes | None, **changes: Any) -> Row:
+    return cleaner(**changes).row(body, NOW, 3, 42)
+
+
+def consented(body: str, **changes: Any) -> Row:
+    return read(b"{" + body.encode() + b"," + ALL + b"}", **changes)
+
+
+def event(row: Row) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(row.record or "")
+    return found
 
 
 def refused(body: bytes | None) -> tuple[str, str]:
@@ -35,9 +57,11 @@ def refused(body: bytes | None) -> tuple[str, str]:
 
 
 def test_a_click_keeps_what_it_says_under_a_pseudonym() -> None:
-    row = read(b'{"user_id":"ada","kind":"click","item":"a91","unknown":[1]}')
-    assert row[:6] == (ADA, CODE[Kind.CLICK], 0, 0, -1, "01767225600123a91")
-    assert json.loads(row.record or "") == {
+    row = consented('"user_id":"ada","kind":"click","item":"a91","unknown":[1]')
+    assert (row.user_id, row.code, row.counts, row.clicked) == (ADA, CODE[Kind.CLICK], True, "01767225600123a91")
+    assert (row.dwell_ms, row.scroll_permille, row.lane, row.event_key, row.stamp) == (0, 0, -1, 0, 0)
+    assert (row.robot, row.learn, row.measure, row.clipped, row.account) == (False, True, True, False, None)
+    assert event(row) == {
         "v": 1,
         "user_id": ADA,
         "at": 1767225600123,
@@ -47,11 +71,81 @@ def test_a_click_keeps_what_it_says_under_a_pseudonym() -> None:
 
 
 def test_dwell_scroll_and_the_lane_of_a_capped_slot_travel_in_narrow_columns() -> None:
-    assert read(b'{"user_id":"ada","kind":"dwell","dwell_ms":2500}')[:4] == (ADA, 5, 2500, 0)
-    assert read(b'{"user_id":"ada","kind":"scroll","scroll":0.75}')[:4] == (ADA, 3, 0, 750)
-    assert read(b'{"user_id":"ada","kind":"exposure","slot":"hero","shown":"story"}').lane == 2
-    assert read(b'{"user_id":"ada","kind":"exposure","slot":"home_feed"}').lane == -1
-    assert read(b'{"user_id":"ada","kind":"click","slot":"hero"}').lane == -1
+    assert consented('"user_id":"ada","kind":"dwell","dwell_ms":2500').dwell_ms == 2500
+    assert consented('"user_id":"ada","kind":"scroll","scroll":0.75').scroll_permille == 750
+    assert consented('"user_id":"ada","kind":"exposure","slot":"hero","shown":"story"').lane == 2
+    assert consented('"user_id":"ada","kind":"exposure","slot":"home_feed"').lane == -1
+    assert consented('"user_id":"ada","kind":"click","slot":"hero"').lane == -1
+
+
+def test_without_consent_an_event_is_of_nobody_and_counts_for_nobody() -> None:
+    row = read(b'{"user_id":"ada","kind":"click","event_id":"e1","account_id":"ada@home","decision_id":"d.hero"}')
+    assert (row.user_id, row.counts, row.learn, row.measure, row.account) == ("anonymous", False, False, False, None)
+    assert event(row) == {
+        "v": 1,
+        "user_id": "anonymous",
+        "at": NOW,
+        "kind": "click",
+        "denied": ["personalize", "learn", "measure"],
+    }
+
+
+def test_each_purpose_is_asked_for_by_itself() -> None:
+    row = read(b'{"user_id":"ada","kind":"click","consent":{"measure":true}}')
+    assert (row.user_id, row.counts, row.learn, row.measure) == (ADA, False, False, True)
+    row = read(b'{"user_id":"ada","kind":"click","event_id":"e1","consent":{"personalize":true}}')
+    assert (row.user_id, row.counts, row.learn, row.measure) == (ADA, True, False, False)
+    assert (event(row)["user_id"], "event_id" in event(row)) == ("anonymous", False)
+
+
+def test_a_consent_event_that_grants_no_personalising_is_a_farewell_that_needs_a_name() -> None:
+    row = read(b'{"user_id":"ada","kind":"consent","consent":{"personalize":false}}')
+    assert (row.user_id, row.code, row.counts) == (ADA, 101, True)
+    assert event(row)["user_id"] == "anonymous"
+    assert consented('"user_id":"ada","kind":"consent"').code == CODE[Kind.CONSENT]
+
+
+def test_a_late_event_is_flagged_and_does_not_count_but_a_late_farewell_does() -> None:
+    long_ago = NOW - 1_800_001
+    row = consented(f'"user_id":"ada","kind":"click","occurred_at":{long_ago}')
+    assert (row.counts, event(row)["late"], event(row)["occurred_at"]) == (False, True, long_ago)
+    row = consented(f'"user_id":"ada","kind":"click","occurred_at":{long_ago + 1}')
+    assert (row.counts, "late" in event(row)) == (True, False)
+    row = read(f'{{"user_id":"ada","kind":"consent","consent":{{}},"occurred_at":{long_ago}}}'.encode())
+    assert (row.counts, row.code) == (True, 101)
+
+
+def test_copies_share_their_key_and_the_first_record_has_the_greatest_stamp() -> None:
+    body = b'{"user_id":"ada","kind":"click","event_id":"e1"}'
+    rows = [cleaner().row(body, NOW, partition, offset) for partition, offset in ((0, 7), (0, 8), (1, 0))]
+    assert len({row.event_key for row in rows}) == 1
+    assert sorted(rows, key=lambda row: -row.stamp) == rows
+    assert cleaner().row(body, NOW + 1, 0, 9).stamp > rows[0].stamp
+    assert read(body.replace(b"ada", b"eve")).event_key != rows[0].event_key
+    assert read(body, duplicates=Millis(0)).event_key == 0
+
+
+def test_the_address_and_the_user_agent_stay_behind_and_what_they_say_comes_along() -> None:
+    row = consented(
+        '"user_id":"ada","kind":"view","ip":"198.51.100.7","language":"de-AT","country":"AT","time_zone":"Europe/Vienna",'
+        '"user_agent":"Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"'
+    )
+    assert (row.robot, event(row)["robot"], event(row)["language"], event(row)["country"]) == (True, True, "de", "AT")
+    assert event(row)["hour"] == 1
+    assert "198.51" not in (row.record or "")
+    assert "Googlebot" not in (row.record or "")
+
+
+def test_only_properties_that_are_listed_are_kept() -> None:
+    body = '"user_id":"ada","kind":"view","properties":{"plan":"pro","email":"ada@example.com"}'
+    assert "properties" not in event(consented(body))
+    assert event(consented(body, properties=["plan"]))["properties"] == {"plan": "pro"}
+
+
+def test_an_account_travels_under_a_pseudonym_unless_it_is_the_person_already() -> None:
+    row = consented('"user_id":"eve","kind":"identify","account_id":"ada"')
+    assert (row.account, event(row)["account"]) == (ADA, ADA)
+    assert consented('"user_id":"ada","kind":"identify","account_id":"ada"').account is None
 
 
 def test_a_pulse_is_no_event_of_anybody() -> None:
@@ -90,8 +184,9 @@ def test_what_is_not_an_event_is_refused_with_reason_and_place(body: bytes, reas
 
 
 def test_nesting_beyond_all_measure_is_refused_not_raised() -> None:
-    deep = Cleaner(OURS, Clean(format="trimtab", max_bytes=10**7, kept_bytes=0), KEY, "k0", {})
-    row = deep.row(b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b',"user_id":"ada","kind":"view"}', 0, 0, 0)
+    row = cleaner(max_bytes=10**7).row(
+        b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b',"user_id":"ada","kind":"view"}', 0, 0, 0
+    )
     assert json.loads(row.record or "")["reason"] == "too_deep"
 
 
@@ -104,6 +199,7 @@ def test_the_evidence_is_kept_in_base64_and_capped() -> None:
 
 def test_a_bundle_gives_one_row_per_record_in_order() -> None:
     rows = cleaner().rows([PULSE_BODY, b"x", b'{"user_id":"ada","kind":"view"}'], np.arange(3), [0, 0, 0], [1, 2, 3])
+    assert rows[0] == PULSE
     assert [row.code for row in rows] == [0, -1, 1]
 
 
@@ -126,16 +222,17 @@ def test_a_declared_format_reads_another_trackers_words() -> None:
 
 
 def test_a_batch_gives_its_first_event_and_the_others_packed_in_order() -> None:
-    body = (
-        b"""{"batch":[{"user_id":"ada","kind":"view"},{"user_id":"ada","kind":"click","item":"a91"},{"kind":"view"}]}"""
+    first = read(
+        b'{"batch":[{"user_id":"ada","kind":"view",' + ALL + b'},{"user_id":"ada","kind":"click","item":"a91",'
+        b'"event_id":"e1",' + ALL + b'},{"kind":"view"}]}'
     )
-    first = read(body)
     assert (first.user_id, first.code) == (ADA, 1)
     second, third = map(unpacked, first.others or [])
     assert (second.user_id, second.code, second.clicked, second.others) == (ADA, 2, "01767225600123a91", None)
+    assert second.event_key != 0
     assert third.code == -1
-    assert json.loads(third.record or "")["reason"] == "missing_field"
-    assert json.loads(third.record or "")["path"] == "$.batch[2].user_id"
+    refusal = json.loads(third.record or "")
+    assert (refusal["reason"], refusal["path"], refusal["part"]) == ("missing_field", "$.batch[2].user_id", 2)
 
 
 def test_a_record_of_no_events_is_refused() -> None:

@@ -141,6 +141,7 @@ def test_a_segment_message_keeps_who_when_where_and_what() -> None:
             "locale": "en-GB",
             "timezone": "Europe/London",
             "location": {"country": "United Kingdom"},
+            "ip": "203.0.113.7",
             "consent": {"categoryPreferences": {"Advertising": False, "Analytics": True}},
         },
     }
@@ -160,7 +161,9 @@ def test_a_segment_message_keeps_who_when_where_and_what() -> None:
         "language": "en-GB",
         "time_zone": "Europe/London",
         "country": "United Kingdom",
+        "ip": "203.0.113.7",
         "consent": {"Advertising": False, "Analytics": True},
+        "properties": {"product_id": 507, "price": "18.99", "position": "3"},
     }
 
 
@@ -202,11 +205,15 @@ def test_a_segment_batch_lends_its_events_the_time_it_was_sent() -> None:
 
 
 def test_rudderstack_is_segment_with_an_envelope_and_its_own_consent() -> None:
-    message = track("Login") | {"context": {"consentManagement": {"allowedConsentIds": ["C1", "C2"]}}}
+    message = track("Login") | {
+        "context": {"consentManagement": {"allowedConsentIds": ["C1", "C2"]}},
+        "request_ip": "203.0.113.7",
+    }
     expected = {
         "user_id": "anon-1",
         "kind": "identify",
         "event_id": "m1",
+        "ip": "203.0.113.7",
         "consent": {"C1": True, "C2": True},
     }
     assert one("rudderstack", message) == expected
@@ -259,6 +266,7 @@ def test_one_measurement_record_gives_several_events_of_one_person() -> None:
         "timestamp_micros": "1767268800000000",
         "non_personalized_ads": True,
         "user_location": {"country_id": "GB", "region_id": "GB-LND"},
+        "ip_override": "203.0.113.7",
         "events": [
             {
                 "name": "page_view",
@@ -278,12 +286,19 @@ def test_one_measurement_record_gives_several_events_of_one_person() -> None:
         "occurred_at": NOON,
         "country": "GB",
         "region": "GB-LND",
+        "ip": "203.0.113.7",
         "consent": {"ad_personalization": False},
     }
-    assert said(page_view) == common | {"kind": "view", "page": "/a", "dwell_ms": 1200}
+    seen = {"page_location": "https://shop.example/a?b", "engagement_time_msec": "1200"}
+    assert said(page_view) == common | {"kind": "view", "page": "/a", "dwell_ms": 1200, "properties": seen}
     assert why(level_up) == (Reason.UNKNOWN_KIND, "$.events[1].name")
     assert said(listed) == common | {"kind": "exposure", "item": "a", "items": ["a", "7"]}
-    assert said(scrolled) == common | {"kind": "scroll", "scroll": 0.9, "occurred_at": NOON + 1000}
+    assert said(scrolled) == common | {
+        "kind": "scroll",
+        "scroll": 0.9,
+        "occurred_at": NOON + 1000,
+        "properties": {"percent_scrolled": 90},
+    }
 
 
 def test_a_measurement_record_may_lie_in_a_collectors_record() -> None:
@@ -319,7 +334,9 @@ def test_a_snowplow_row_is_read_by_the_names_of_its_columns() -> None:
     body = row(
         **VIEW,
         event_id="e1",
+        app_id="shop",
         user_id="ada",
+        user_ipaddress="203.0.113.7",
         page_urlpath="/games",
         dvce_created_tstamp="2026-01-01 12:00:00",
         dvce_sent_tstamp="2026-01-01 12:00:00.5",
@@ -349,6 +366,8 @@ def test_a_snowplow_row_is_read_by_the_names_of_its_columns() -> None:
         "country": "GB",
         "time_zone": "Europe/London",
         "robot": True,
+        "ip": "203.0.113.7",
+        "properties": {"app_id": "shop"},
     }
 
 
@@ -381,14 +400,26 @@ def test_a_page_ping_is_ten_seconds_of_reading() -> None:
 
 def test_consent_preferences_grant_the_purposes_they_name() -> None:
     schema = "iglu:com.snowplowanalytics.snowplow/consent_preferences/jsonschema/1-0-0"
-    scopes = {"consent_scopes": ["necessary", "statistics"]}
-    granted = {"necessary": True, "statistics": True}
-    in_row = row(**VIEW | {"event": "unstruct", "unstruct_event": iglu(schema, scopes)})
-    assert (one("snowplow", in_row)["kind"], one("snowplow", in_row)["consent"]) == ("consent", granted)
     name = "unstruct_event_com_snowplowanalytics_snowplow_consent_preferences_1"
     told = VIEW | {"event": "unstruct", "event_name": "consent_preferences"}
-    assert one("snowplow", told | {name: scopes})["consent"] == granted
-    assert one("snowplow", told | {f"{name}_0_0": json.dumps([scopes])})["consent"] == granted
+    for answer, scopes, granted in (
+        ("allow_selected", ["necessary", "statistics"], {"necessary": True, "statistics": True}),
+        ("allow_all", [], {}),
+        ("deny_all", ["necessary"], None),
+        ("withdrawn", ["statistics"], None),
+        ("pending", ["statistics"], None),
+        ("implicit_consent", ["statistics"], None),
+    ):
+        sent = {"eventType": answer, "consentScopes": scopes}
+        stored = {"event_type": answer, "consent_scopes": scopes}
+        for record in (
+            row(**VIEW | {"event": "unstruct", "unstruct_event": iglu(schema, sent)}),
+            told | {name: sent},
+            told | {name: stored},
+            told | {f"{name}_0_0": json.dumps([stored])},
+        ):
+            found = one("snowplow", record)
+            assert (found["kind"], found.get("consent")) == ("consent", granted)
 
 
 def test_the_analytics_sdks_json_says_the_same_as_the_row() -> None:
@@ -450,8 +481,13 @@ def test_an_experience_event_reads_the_same_with_and_without_prefixes() -> None:
         "productListItems": [{"SKU": "1002352692", "priceTotal": 159.0}],
         "web": {"webPageDetails": {"URL": "https://www.example.com/p/1?q=2"}},
         "placeContext": {"geo": {"countryCode": "JP", "stateProvince": "JP-13"}},
-        "environment": {"browserDetails": {"userAgent": "Safari", "acceptLanguage": "ja"}},
-        "consents": {"collect": {"val": "y"}, "personalize": {"content": {"val": "n"}}},
+        "environment": {"ipV6": "2001:db8::1", "browserDetails": {"userAgent": "Safari", "acceptLanguage": "ja"}},
+        "consents": {"collect": {"val": "y"}, "personalize": {"content": {"val": "n"}}, "share": {"val": "VI"}},
+        "consentStrings": [
+            {"consentStandard": "US Privacy", "consentStringValue": "1YNN"},
+            {"consentStandard": "IAB TCF", "consentStringValue": "COtybn4PA_zT4KjACBENAPCIAEBAAECAAIAAAAAAAAAA"},
+        ],
+        "commerce": {"order": {"currencyCode": "JPY"}},
     }
     expected = {
         "user_id": "92312748749128",
@@ -464,7 +500,10 @@ def test_an_experience_event_reads_the_same_with_and_without_prefixes() -> None:
         "region": "JP-13",
         "user_agent": "Safari",
         "language": "ja",
-        "consent": {"collect": True, "personalize": False},
+        "ip": "2001:db8::1",
+        "consent": {"collect": True, "personalize": False, "share": False},
+        "tcf": "COtybn4PA_zT4KjACBENAPCIAEBAAECAAIAAAAAAAAAA",
+        "properties": {"currency": "JPY"},
     }
     assert one("xdm", event) == one("xdm", prefixed(event)) == expected
 
@@ -495,7 +534,7 @@ def test_without_an_event_type_the_strongest_measure_says_what_it_was() -> None:
 
 
 def test_a_posthog_batch_tells_clicks_from_forms_and_accounts_from_devices() -> None:
-    batch = [
+    batch: list[dict[str, Any]] = [
         {
             "event": "$pageview",
             "distinct_id": "d1",
@@ -521,11 +560,17 @@ def test_a_posthog_batch_tells_clicks_from_forms_and_accounts_from_devices() -> 
     found = read("posthog", {"api_key": "phc_1", "batch": batch, "sent_at": "2026-01-01T12:00:01Z"})
     assert not isinstance(found, RawEvent)
     view, form, capture, identify, leave, hat = found
+    further = [batch[place]["properties"] for place in (0, 1, 3, 4)]
     sent = {"user_id": "d1", "sent_at": NOON + 1000}
-    assert said(view) == sent | {"kind": "view", "page": "/x", "time_zone": "UTC"}
-    assert said(form) == sent | {"kind": "form"}
+    assert said(view) == sent | {
+        "kind": "view",
+        "page": "/x",
+        "time_zone": "UTC",
+        "properties": further[0],
+    }
+    assert said(form) == sent | {"kind": "form", "properties": further[1]}
     assert why(capture) == (Reason.MISSING_FIELD, "$.batch[2].properties.$event_type")
-    assert said(identify) == sent | {"kind": "identify", "account_id": "ada"}
+    assert said(identify) == sent | {"kind": "identify", "account_id": "ada", "properties": further[2]}
     assert said(leave) == sent | {
         "kind": "dwell",
         "account_id": "ada",
@@ -533,6 +578,7 @@ def test_a_posthog_batch_tells_clicks_from_forms_and_accounts_from_devices() -> 
         "occurred_at": NOON,
         "dwell_ms": 12_500,
         "scroll": 0.4,
+        "properties": further[3],
     }
     assert why(hat) == (Reason.UNKNOWN_KIND, "$.batch[5].event")
 
@@ -566,6 +612,139 @@ def test_a_metarank_ranking_is_one_exposure_that_its_interactions_answer() -> No
     assert refused("metarank", item) == (Reason.UNKNOWN_KIND, "$.event")
     assert refused("metarank", ranking | {"user": None}) == (Reason.MISSING_FIELD, "$.user")
     assert refused("metarank", ranking | {"timestamp": "noon"}) == (Reason.WRONG_TYPE, "$.timestamp")
+
+
+# What travels with any event: consent strings, signals, addresses, further properties
+
+SHOP = Format(
+    about="",
+    like="segment",
+    tcf="context.tcf",
+    gpc=["context.gpc", Source("context.sale", words={"forbidden": True, "allowed": False})],
+    properties={
+        "*": ["properties", "traits"],
+        "plan": "context.plan",
+        "seats": Source("context.seats", type="numeral"),
+        "trial": Source("context.trial", words={"yes": True, "no": False}),
+        "referrer": Source("context.referrer", type="url"),
+    },
+)
+
+
+def shop(record: Any, wanted: list[str] | None = None) -> dict[str, Any]:
+    return said(reader(SHOP, FORMATS, wanted)(json.dumps(record).encode()))
+
+
+@pytest.mark.parametrize(
+    ("context", "gpc"),
+    [
+        ({"gpc": 1}, True),
+        ({"gpc": "1"}, True),
+        ({"gpc": True}, True),
+        ({"gpc": "true"}, True),
+        ({"gpc": 0}, False),
+        ({"gpc": "0"}, False),
+        ({"gpc": False}, False),
+        ({"sale": "forbidden"}, True),
+        ({"gpc": ""}, None),
+        ({"gpc": None}, None),
+        ({}, None),
+    ],
+)
+def test_a_signal_is_a_yes_however_its_tracker_spells_it(context: dict[str, Any], gpc: bool | None) -> None:
+    assert shop(track("Login") | {"context": context}).get("gpc") is gpc
+
+
+def test_a_signal_that_is_neither_yes_nor_no_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^Expected yes or no, got 'maybe' - at `\$\.context\.gpc`$"):
+        shop(track("Login") | {"context": {"gpc": "maybe"}})
+
+
+def test_of_a_table_of_properties_what_is_nested_or_nothing_is_left_out() -> None:
+    told = {"text": "a", "whole": 7, "part": 0.5, "flag": False, "no": None, "list": [1], "table": {"a": 1}, "": "x"}
+    assert shop(track("Login", **told))["properties"] == {
+        "text": "a",
+        "whole": 7,
+        "part": 0.5,
+        "flag": False,
+        "": "x",
+    }
+    without: list[Any] = [{}, [], "text", 7, None, {"a": None}]
+    for nothing in without:
+        assert "properties" not in shop(track("Login") | {"properties": nothing})
+
+
+def test_a_property_with_a_place_of_its_own_is_read_as_it_was_declared_and_wins_over_the_table() -> None:
+    context = {"plan": "pro", "seats": "12", "trial": "no", "referrer": "https://a.example/x?y"}
+    assert shop(track("Login", plan="free", theme="dark") | {"context": context})["properties"] == {
+        "plan": "pro",
+        "theme": "dark",
+        "seats": 12,
+        "trial": False,
+        "referrer": "/x",
+    }
+    with pytest.raises(ValueError, match=r"^Expected a number, got `str` - at `\$\.context\.seats`$"):
+        shop(track("Login") | {"context": {"seats": "many"}})
+
+
+def test_only_the_properties_that_are_wanted_are_looked_for() -> None:
+    record = track("Login", b=2, c="line\nbreak", a=1) | {"context": {"plan": "pro", "seats": "many"}}
+    assert shop(record, ["plan", "a", "b", "a"])["properties"] == {"a": 1, "b": 2, "plan": "pro"}
+    assert "properties" not in shop(record, [])
+    assert "properties" not in shop(record, ["d"])
+
+
+def test_a_table_of_more_properties_than_an_event_may_have_gives_the_first() -> None:
+    many = {f"p{number}": number for number in range(101)} | {"x" * 257: 1}
+    assert list(shop(track("Login", **many))["properties"]) == [f"p{number}" for number in range(100)]
+    assert shop(track("Login", **many), ["p100"])["properties"] == {"p100": 100}
+
+
+def test_our_own_json_says_its_properties_consent_string_signal_and_address_itself() -> None:
+    event = {"user_id": "ada", "kind": "view", "tcf": "C", "gpc": True, "ip": "203.0.113.7"}
+    event |= {"properties": {"plan": "pro", "seats": 12, "half": 0.5, "trial": True}}
+    assert one("trimtab", event) == one("trimtab", [event]) == one("auto", event) == event
+    assert refused("trimtab", event | {"properties": {"a": {"b": 1}}}) == (Reason.WRONG_TYPE, "$.properties[...]")
+    assert refused("trimtab", event | {"properties": [1]}) == (Reason.WRONG_TYPE, "$.properties")
+    assert refused("trimtab", event | {"gpc": 1}) == (Reason.WRONG_TYPE, "$.gpc")
+    many = {str(number): number for number in range(101)}
+    assert refused("trimtab", event | {"properties": many}) == (Reason.WRONG_LENGTH, "$.properties")
+
+
+@pytest.mark.parametrize(
+    ("change", "path"),
+    [
+        ({"context": {"ip": "10.0.0.1\n"}}, "$.context.ip"),
+        ({"context": {"tcf": "C\x00"}}, "$.context.tcf"),
+        ({"properties": {"a\tb": 1}}, "$.properties"),
+        ({"properties": {"a": "line\nbreak"}}, "$.properties"),
+    ],
+)
+def test_what_would_break_logs_is_refused_in_these_too(change: dict[str, Any], path: str) -> None:
+    with pytest.raises(ValueError, match=r"^Expected no control character") as raised:
+        shop(track("Login") | change)
+    assert why(raised.value) == (Reason.UNSAFE_TEXT, path)
+
+
+def test_an_empty_list_or_table_of_purposes_is_an_answer() -> None:
+    def with_preferences(found: Any) -> dict[str, Any]:
+        return track("Login") | {"context": {"consent": {"categoryPreferences": found}}}
+
+    assert one("segment", with_preferences({}))["consent"] == {}
+    assert one("segment", with_preferences([]))["consent"] == {}
+    assert "consent" not in one("segment", with_preferences(None))
+
+
+def test_an_edit_of_wikipedia_names_neither_its_page_nor_whether_a_robot_made_it() -> None:
+    edit = {"time": "2026-01-01T12:00:00Z", "channel": "#en.wikipedia", "namespace": "Talk", "page": "Talk:Ada"}
+    assert one("wikiticker", edit | {"user": "Ada", "isRobot": True, "delta": 36}) == {
+        "user_id": "Ada",
+        "kind": "form",
+        "occurred_at": NOON,
+        "item": "#en.wikipedia",
+        "page": "Talk",
+        "value": 36,
+    }
 
 
 # Envelopes, and whatever comes
@@ -761,6 +940,11 @@ def test_a_team_adds_its_own_words_to_a_vendors_format() -> None:
             Format(about="", user_id="u", kind=Kind.VIEW, value=Source("x", type="url")),
             'value: only a text can be of the type "url"',
         ),
+        (
+            Format(about="", user_id="u", kind=Kind.VIEW, properties={"since": Source("x", unit="s")}),
+            "properties: only times and durations have a unit",
+        ),
+        (Format(about="", user_id="u", kind=Kind.VIEW, properties={"*": "a..b"}), 'properties: "a..b" is no path'),
         (Format(about="", user_id="u", kinds=[Rule("k", find="(")]), "kinds: find is no regular expression"),
         (Format(about="", user_id="u", kinds=[Rule("k", find="a")]), 'kinds: "a" must have one group'),
         (Format(about="", user_id="u", kind=Kind.VIEW, events="a.*"), '"a.*" must be a path of keys alone'),
@@ -781,7 +965,23 @@ def test_an_impossible_declaration_is_refused_before_anything_is_read(form: Form
 # Whatever is wrong with a record, it is said, not raised as something else
 
 SAMPLES: list[tuple[str, Any]] = [
-    ("trimtab", {"batch": [{"user_id": "ada", "kind": "click", "items": ["a"], "consent": {"x": True}}, {}]}),
+    (
+        "trimtab",
+        {
+            "batch": [
+                {
+                    "user_id": "ada",
+                    "kind": "click",
+                    "items": ["a"],
+                    "consent": {"x": True},
+                    "properties": {"a": 1},
+                    "tcf": "C",
+                    "gpc": True,
+                },
+                {},
+            ]
+        },
+    ),
     (
         "segment",
         track("Product Added", product_id="a", products=[{"product_id": "b"}], price=5)

@@ -17,17 +17,17 @@ from numpy.typing import NDArray
 from jobs import release
 from jobs.wiring import Refusal
 from jobs.wiring.model_trial import Trial
-from jobs.wiring.releases import Follower, Store, trial
+from jobs.wiring.releases import Follower, Loaded, Store, trial
 from jobs.wiring.settings import load
 from schemas.releases import Golden, Manifest, Release
 from schemas.settings import Settings
 from schemas.signals import FEATURES
 from udfs.models import golden
-from udfs.rank import InForce
 from udfs.releases import RefusedRelease
 
 ROOT = Path(__file__).parents[2]
 SHELF = b'{"id":"a","interest":"sport","popularity":1,"quality":0.5}\n'
+NORMS = b'{"since":0,"until":9,"kinds":{"dwell":{"dwell_ms":{"n":2000,"q1":1000,"median":2000,"q3":3000}}}}'
 HOUR_MS = 3_600_000
 PATIENCE_MS = 60_000
 
@@ -85,7 +85,7 @@ def shelf(store: Store, effective_at: int, payload: bytes = SHELF) -> Release:
     return store.publish("catalogue", payload, None, effective_at=effective_at, reason="")
 
 
-def names(groups: list[tuple[NDArray[np.intp], InForce]]) -> dict[int, tuple[str | None, str | None]]:
+def names(groups: list[tuple[NDArray[np.intp], Loaded]]) -> dict[int, tuple[str | None, str | None]]:
     return {
         row: (
             in_force.catalogue.version if in_force.catalogue else None,
@@ -160,7 +160,7 @@ def test_a_folder_left_by_a_publisher_that_was_killed_is_never_written_to_again(
     ("line", "complaint"),
     [
         (b'{"version":"c2","sha2', "catalogue: index.jsonl line 2: Input data was truncated"),
-        (b'{"version":"m2","sha256":"","effective_at":1000}', '"m2" is no version of a catalogue'),
+        (b'{"version":"m2","sha256":"","effective_at":1000}', '"m2" is no version of the channel catalogue'),
         (b'{"version":"c2","sha256":"","effective_at":999}', "line 2 takes effect before the line above it"),
     ],
 )
@@ -233,6 +233,72 @@ def test_a_row_is_decided_by_the_newest_release_that_took_effect(
         ("c2", "m1"),
         ("c3", "m1"),
     ]
+
+
+def norms_of(store: Store) -> Follower:
+    return Follower(store.uri, 1000, PATIENCE_MS, Clock(), logging.getLogger("followed"), channels=("norms",))
+
+
+def test_who_follows_the_norms_alone_has_them_alone(store: Store, model: Trained) -> None:
+    shelf(store, 0)
+    store.publish("model", *model, effective_at=0, reason="")
+    store.publish("norms", NORMS, None, effective_at=10, reason="")
+    norms = norms_of(store)
+    norms.refresh()
+    ((before, nothing), (after, found)) = norms.at(np.array([12, 9, 10], dtype=np.int64))
+    assert (before.tolist(), after.tolist()) == ([1], [0, 2])
+    assert (nothing.catalogue, nothing.model, nothing.norms) == (None, None, None)
+    assert (found.catalogue, found.model) == (None, None)
+    assert found.norms is not None
+    assert (found.norms.version, found.norms.dwell_ms["dwell"].q3) == ("n1", 3000.0)
+
+
+def test_who_follows_catalogue_and_model_sees_no_norms(store: Store, follower: Follower) -> None:
+    shelf(store, 0)
+    store.publish("norms", NORMS, None, effective_at=10, reason="")
+    follower.refresh()
+    ((rows, found),) = follower.at(np.array([9, 11], dtype=np.int64))
+    assert rows.tolist() == [0, 1]
+    assert (found.catalogue is None, found.norms) == (False, None)
+
+
+def test_every_channel_may_be_followed_at_once_and_rows_are_told_apart_by_all_of_them(
+    store: Store, clock: Clock, model: Trained
+) -> None:
+    #  at    0    10    20    30
+    #        c1         c2
+    #        m1   .
+    #             n1          n2
+    shelf(store, clock.now)
+    shelf(store, clock.now + 20)
+    store.publish("model", *model, effective_at=clock.now, reason="")
+    for moment in (10, 30):
+        store.publish("norms", NORMS, None, effective_at=clock.now + moment, reason="")
+    log = logging.getLogger("followed")
+    everything = Follower(store.uri, 1000, PATIENCE_MS, clock, log, channels=("norms", "model", "catalogue"))
+    everything.refresh()
+    found = everything.each(clock.now + np.array([31, 5, 25, 15], dtype=np.int64))
+    everything.close()
+    assert [
+        (row.catalogue and row.catalogue.version, row.model and row.model.version, row.norms and row.norms.version)
+        for row in found
+    ] == [("c2", "m1", "n2"), ("c1", "m1", None), ("c2", "m1", "n1"), ("c1", "m1", "n1")]
+
+
+def test_row_by_row_no_rows_are_none(follower: Follower) -> None:
+    follower.refresh()
+    assert follower.each(np.empty(0, dtype=np.int64)) == []
+    assert len(follower.each(np.array([1, 2], dtype=np.int64))) == 2
+
+
+def test_refused_norms_are_said_and_the_last_good_ones_stay(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    store.publish("norms", NORMS, None, effective_at=0, reason="")
+    store.publish("norms", NORMS.replace(b"1000", b"9000"), None, effective_at=10, reason="")
+    norms = norms_of(store)
+    norms.refresh()
+    assert [row.norms and row.norms.version for row in norms.each(np.array([5, 15], dtype=np.int64))] == ["n1", "n1"]
+    (said,) = caplog.messages
+    assert said.startswith("release n2 is refused, the last good one stays: norms n2: dwell.dwell_ms: quartiles must")
 
 
 def test_a_bundle_within_one_release_is_one_group(store: Store, follower: Follower) -> None:
@@ -381,6 +447,7 @@ class TestVerb:
     @pytest.fixture
     def files(self, tmp_path: Path, model: Trained) -> Path:
         (tmp_path / "items.jsonl").write_bytes(SHELF)
+        (tmp_path / "norms.json").write_bytes(NORMS)
         (tmp_path / "model.txt").write_bytes(model.payload)
         (tmp_path / "manifest.json").write_bytes(msgspec.json.encode(model.manifest))
         return tmp_path
@@ -401,6 +468,17 @@ class TestVerb:
             f"  c2     2100-01-01T00:00:00.000+00:00 (4102444800000)  {sha}",
         ]
 
+    def test_norms_are_published_and_listed(
+        self, settings: Settings, files: Path, store: Store, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        usual = ["--channel", "norms", "--file", str(files / "norms.json"), "--reason", "of last week"]
+        assert release.main(settings, [*usual, "--effective-at", "1000"]) == 0
+        assert release.main(settings, ["--list"]) == 0
+        assert capsys.readouterr().out.splitlines() == [
+            "norms n1 counts from 1970-01-01T00:00:01.000+00:00 (1000) on",
+            f"* n1     1970-01-01T00:00:01.000+00:00 (1000)  {store.index('norms')[0].sha256[:12]}  of last week",
+        ]
+
     def test_an_empty_store_is_listed_as_such(self, settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
         assert release.main(settings, ["--list"]) == 0
         assert capsys.readouterr().out == "nothing was published yet\n"
@@ -409,6 +487,7 @@ class TestVerb:
         ("spoilt", "complaint"),
         [
             ("items.jsonl", "catalogue new: line 1: "),
+            ("norms.json", "norms new: JSON is malformed"),
             ("model.txt", "model new: "),
             ("manifest.json", "model new: manifest.json: JSON is malformed"),
         ],
@@ -417,7 +496,8 @@ class TestVerb:
         self, settings: Settings, files: Path, spoilt: str, complaint: str
     ) -> None:
         (files / spoilt).write_bytes(b"spoilt")
-        channel, payload = ("catalogue", "items.jsonl") if spoilt == "items.jsonl" else ("model", "model.txt")
+        payload = "model.txt" if spoilt == "manifest.json" else spoilt
+        channel = {"items.jsonl": "catalogue", "norms.json": "norms", "model.txt": "model"}[payload]
         with pytest.raises(Refusal, match=f"^{re.escape(complaint)}[^\n]*$"):
             release.main(settings, ["--channel", channel, "--file", str(files / payload)])
         assert not Path(settings.releases.store).exists()

@@ -143,6 +143,11 @@ about = "Ours."
 user_id = "who..id"
 => formats.shop: kind: missing, and so are kinds
 
+[consent.purposes.advertise]
+categories = ["advertising"]
+tcf = [3, 4]
+=> consent.purposes.advertise: no such purpose; there are: personalize, learn, measure
+
 [clean]
 format = "segway"
 => clean.format: expected one of trimtab,
@@ -250,6 +255,16 @@ def test_a_slip_is_named_with_file_path_and_remedy(root: Path, toml: str, messag
 @pytest.mark.parametrize(("toml", "message"), pairs(MISFITS))
 def test_what_does_not_fit_together_is_refused(root: Path, toml: str, message: str) -> None:
     assert refused(root, toml).startswith(f"conf/trial.toml: {message}")
+
+
+def test_every_purpose_says_what_grants_it(root: Path) -> None:
+    base = root / "conf" / "base.toml"
+    text = base.read_text()
+    start = text.index("[consent.purposes.learn]")
+    base.write_text(text[:start] + text[text.index("[consent.purposes.measure]") :])
+    assert refused(root, "") == (
+        "conf/base.toml: consent.purposes: learn is missing; it has categories and TCF purposes that grant it"
+    )
 
 
 def test_no_more_slots_are_capped_than_are_counted(root: Path) -> None:

@@ -1,7 +1,7 @@
 """One field of an event, found in a tracker's record by its declared sources."""
 
-from collections.abc import Callable, Iterator, Mapping
-from itertools import chain
+from collections.abc import Callable, Collection, Iterator, Mapping
+from itertools import chain, islice
 from typing import Any, Final, get_args
 
 from msgspec import ValidationError
@@ -10,7 +10,13 @@ from schemas.events import Kind
 from schemas.formats import Source, Sources, Unit
 from udfs.payloads.paths import Path
 from udfs.payloads.records import Spot
-from udfs.payloads.units import DURATIONS, MOMENTS, READINGS, flag, granted, page, text
+from udfs.payloads.units import DURATIONS, MOMENTS, READINGS, flag, granted, page, scalar, table, text
+
+_MOST: Final = 100
+"""Properties that an event may have; `schemas.events` refuses one with more."""
+
+_LONGEST: Final = 256
+"""Characters of a property's name, likewise."""
 
 
 class _Found:
@@ -133,9 +139,65 @@ class Consent:
         Raises:
             ValidationError: an answer is neither yes nor no.
         """
-        said = (self._all.read(spot, kind) if self._all else None) or {}
+        said = self._all.read(spot, kind) if self._all else None
         each = {name: field.read(spot, kind) for name, field in self._each.items()}
-        return said | {name: answer for name, answer in each.items() if answer is not None} or None
+        answers = {name: answer for name, answer in each.items() if answer is not None}
+        # A list or table in which nothing stands is an answer too: nothing was granted.
+        return answers or None if said is None else said | answers
+
+    def heads(self) -> Iterator[str | None]:
+        """Give the keys of a record at which the paths begin."""
+        return chain.from_iterable(field.heads() for field in (self._all, *self._each.values()) if field)
+
+    def at(self, spot: Spot) -> str:
+        """Write the place as a JSON path."""
+        return (self._all or next(iter(self._each.values()))).at(spot)
+
+
+class Properties:
+    """Whatever else a record says: names and values, of which what is nested is left out."""
+
+    def __init__(
+        self, name: str, sources: Mapping[str, Sources], prefix: str, wanted: Collection[str] | None = None
+    ) -> None:
+        """Prepare the sources; the name `*` stands for all that a table holds.
+
+        Args:
+            name: of the field.
+            sources: by the name of the property.
+            prefix: with which keys may begin.
+            wanted: the names of those that are looked for, which saves time; None is all of them.
+
+        Raises:
+            ValueError: a path is none, or a source says nothing, or something that does not fit a property.
+        """
+        self.name = name
+        if any(source.unit for each in sources.values() for source in listed(each)):
+            raise ValueError("only times and durations have a unit")
+        self._all = Field("*", sources["*"], prefix, table) if "*" in sources else None
+        self._each = {
+            name: Field(name, each, prefix, scalar)
+            for name, each in sources.items()
+            if name != "*" and (wanted is None or name in wanted)
+        }
+        self._wanted = wanted
+
+    def read(self, spot: Spot, kind: Kind | None) -> Any:
+        """Find the properties; None where there are none. Of more than an event may have, the first are taken.
+
+        Raises:
+            ValidationError: one is not what it was declared to be.
+        """
+        said = (self._all.read(spot, kind) if self._all else None) or {}
+        if self._wanted is not None:
+            said = {name: said[name] for name in self._wanted if name in said}
+        each = {name: field.read(spot, kind) for name, field in self._each.items()}
+        found = (
+            (name, value)
+            for name, value in (said | each).items()
+            if isinstance(value, str | int | float) and len(name) <= _LONGEST
+        )
+        return dict(islice(found, _MOST)) or None
 
     def heads(self) -> Iterator[str | None]:
         """Give the keys of a record at which the paths begin."""

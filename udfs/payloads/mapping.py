@@ -1,6 +1,6 @@
 """Any tracker's record, read as our events by its declaration in conf/formats.toml."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
@@ -44,7 +44,7 @@ class Part(NamedTuple):
     at: int | None
 
 
-def reader(form: Format, forms: Formats = _NONE) -> Callable[[bytes], Found]:
+def reader(form: Format, forms: Formats = _NONE, properties: Collection[str] | None = None) -> Callable[[bytes], Found]:
     """Choose how a body is read.
 
     A body with one event gives the event, also out of a list, or raises. A body with several gives them in their order,
@@ -54,6 +54,8 @@ def reader(form: Format, forms: Formats = _NONE) -> Callable[[bytes], Found]:
     Args:
         form: the declared format.
         forms: all declared formats, for one that names others.
+        properties: names of the further properties that are looked for in a tracker's record; None is all of them.
+            Those that our own JSON says come with it in any case.
 
     Raises:
         ValueError: from this call, not from reading: the declaration says something impossible.
@@ -62,7 +64,7 @@ def reader(form: Format, forms: Formats = _NONE) -> Callable[[bytes], Found]:
     >>> reader(Format(about="", user_id="user", kind=Kind.FORM, item="page"))(b'{"user": "Ada", "page": "Engine"}').item
     'Engine'
     """
-    mapper = Mapper(form, forms)
+    mapper = Mapper(form, forms, properties=properties)
     if not mapper.ours_first:
         return mapper.read
     decode = json.Decoder(RawEvent).decode
@@ -90,6 +92,18 @@ def parts(form: Format, forms: Formats = _NONE) -> Callable[[bytes], list[Part]]
     [b'{"session":7,"events":[{"ts":5}]}', b'{"session":7,"events":[{"ts":6}]}']
     """
     return Mapper(form, forms).parts
+
+
+def ways(form: Format, forms: Formats = _NONE) -> Callable[[bytes], list[Trail]]:
+    """Choose how a body is searched for its events: the way to each, in the order in which `reader` gives them.
+
+    Raises:
+        ValueError: from this call, not from searching: the declaration says something impossible.
+
+    >>> ways(Format(about=""))(b'{"batch": [{"kind": "click"}, 5]}')
+    [('batch', 0), ('batch', 1)]
+    """
+    return Mapper(form, forms).ways
 
 
 def inherited(form: Format, forms: Formats) -> Format:
@@ -134,7 +148,13 @@ class _Hit(NamedTuple):
 class Mapper:
     """A declared format, ready to find the events inside a record and to read them."""
 
-    def __init__(self, form: Format, forms: Formats = _NONE, above: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        form: Format,
+        forms: Formats = _NONE,
+        above: tuple[str, ...] = (),
+        properties: Collection[str] | None = None,
+    ) -> None:
         """Prepare paths, rules, and the formats that it holds, which lie inside those `above`.
 
         Raises:
@@ -144,8 +164,8 @@ class Mapper:
         if circle := set(form.holds) & set(above):
             raise ValueError(f'holds: "{circle.pop()}" holds itself')
         self._names = ", ".join(form.holds)
-        self._holds = [Mapper(_named(name, forms), forms, (*above, name)) for name in form.holds]
-        self._translation = Translation(form)
+        self._holds = [Mapper(_named(name, forms), forms, (*above, name), properties) for name in form.holds]
+        self._translation = Translation(form, properties)
         self.ours = self._translation.ours
         self._columns = form.columns
         heads = self._translation.heads()
@@ -175,6 +195,10 @@ class Mapper:
             return [_part(found[0], body)]
         whole = records.document(body)
         return [_part(each, json.encode(records.alone(whole, _trail(each)))) for each in found]
+
+    def ways(self, body: bytes) -> list[Trail]:
+        """Find the ways to a body's events, see `ways`."""
+        return [_trail(each) for each in self._events_of(body)]
 
     def _events_of(self, body: bytes) -> Iterator[_Hit | _Miss]:
         mapper, whole = self._decoded(body)

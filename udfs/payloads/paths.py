@@ -14,14 +14,21 @@ Trail = tuple[str | int, ...]
 
 
 class _Each(NamedTuple):
-    """A step to every element whose `key` reads as `text`, or begins with it; without a key, to every element."""
+    """A step to every element whose `key` reads as `text`, or begins with it; without a key, to every element.
+
+    An object that has the key is asked itself.
+    """
 
     key: str = ""
     text: str = ""
     begins: bool = False
 
     def of(self, value: Any, prefix: str) -> Iterable[Any]:
-        elements = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        if isinstance(value, dict):
+            asked = self.key and (self.key in value or (prefix and prefix + self.key in value))
+            elements: Iterable[Any] = (value,) if asked else value.values()
+        else:
+            elements = value if isinstance(value, list) else ()
         return (
             [each for each in elements if isinstance(each, dict) and self._fits(each, prefix)] if self.key else elements
         )
@@ -36,7 +43,8 @@ class Path:
     """A path, taken apart once.
 
     Steps are keys, places in a list (`0`), `*` for every element, and `[key=text]` for those elements that say so
-    (`[key=text*]`: that begin so). A key with a dot stands in quotes. A text that a path leads on into is read as JSON.
+    (`[key=text*]`: that begin so), or for an object that says so itself. A key with a dot stands in quotes. A text that
+    a path leads on into is read as JSON.
     """
 
     __slots__ = ("_plain", "_prefix", "_steps", "head", "rooted", "text")
@@ -64,8 +72,8 @@ class Path:
         >>> record = {"a": {"b": 3}, "who": {"x": [{"id": 7}], "y": [{"id": 8, "primary": True}]}, "more": '{"c": 5}'}
         >>> Path("a.b").first(record), Path("a.b.c").first(record), Path("who.*.[primary=true].id").first(record)
         (3, None, 8)
-        >>> Path("who.x.0.id").first(record), Path("more.c").first(record)
-        (7, 5)
+        >>> Path("who.x.0.id").first(record), Path("more.c").first(record), Path("a.[b=3].b").first(record)
+        (7, 5, 3)
         """
         if self._plain:
             for step in self._steps:

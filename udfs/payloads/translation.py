@@ -1,7 +1,8 @@
 """One event in a tracker's words, said in ours."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Any, Final
 
 from msgspec import ValidationError, convert
@@ -9,7 +10,7 @@ from msgspec.structs import fields, replace
 
 from schemas.events import RawEvent
 from schemas.formats import Format
-from udfs.payloads.fields import Consent, Field, Items
+from udfs.payloads.fields import Consent, Field, Items, Properties
 from udfs.payloads.kinds import Kinds
 from udfs.payloads.paths import shown
 from udfs.payloads.records import Spot, missing
@@ -18,15 +19,15 @@ from udfs.texts import check_texts
 
 _AT: Final = re.compile(r" - at `\$\.?([^`]*)`$")
 _NAME: Final = re.compile(r"^\w+")
-_FIELDS: Final[Mapping[str, Callable[[str, Any, str], Field | Consent]]] = {"items": Items, "consent": Consent}
+_Reading = Field | Consent | Properties
 _OURS: Final = Format(about="", user_id="user_id", occurred_at="occurred_at", received_at="received_at")
 
 
 class Translation:
     """The fields and kinds of one declared format, ready to be read."""
 
-    def __init__(self, form: Format) -> None:
-        """Prepare every path and rule.
+    def __init__(self, form: Format, wanted: Collection[str] | None = None) -> None:
+        """Prepare every path and rule; of further properties only those that are wanted, or all of them.
 
         Raises:
             ValueError: one of them is none.
@@ -37,11 +38,18 @@ class Translation:
             raise ValueError("kind: missing, and so are kinds")
         self._kind = form.kind
         self._kinds = Kinds(form.kinds, form.prefix)
-        self._fields: dict[str, Field | Consent] = {}
+        prepare: Mapping[str, Callable[[str, Any, str], _Reading]] = {
+            "items": Items,
+            "consent": Consent,
+            "properties": partial(Properties, wanted=wanted),
+        }
+        self._fields: dict[str, _Reading] = {}
         for name in (field.name for field in fields(RawEvent) if field.name != "kind"):
             if (sources := getattr(told, name)) not in (None, {}):
                 try:
-                    self._fields[name] = _FIELDS.get(name, Field)(name, sources, form.prefix)
+                    reading = prepare.get(name, Field)(name, sources, form.prefix)
+                    if name != "properties" or wanted is None or wanted:
+                        self._fields[name] = reading
                 except ValueError as error:
                     raise ValueError(f"{name}: {error}") from None
 

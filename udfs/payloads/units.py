@@ -14,7 +14,7 @@ _BEYOND: Final = 1e18  # no clock counts so far, in any of these units, and the 
 _NUMERAL: Final = re.compile(r"[+-]?\d{1,400}(\.\d{1,400})?([eE][+-]?\d{1,3})?", re.ASCII)
 _ORIGIN: Final = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*:)?//[^/?#]*")
 _REST: Final = re.compile(r"[?#].*", re.DOTALL)
-_SPELLED: Final = {"true": True, "false": False}
+_SPELLED: Final = {"true": True, "false": False, "1": True, "0": False}
 _WORDS: Final = {dict: "object", list: "array", type(None): "null"}
 
 
@@ -112,12 +112,12 @@ def flag(value: Any, source: Source) -> Any:
 
     >>> flag("GRANTED", Source(words={"GRANTED": True})), flag(True, Source(words={"true": False}))
     (True, False)
-    >>> flag("TRUE", Source())
-    True
+    >>> flag("TRUE", Source()), flag(1, Source()), flag("0", Source())
+    (True, True, False)
     """
     if isinstance(value, bool) and not source.words:
         return value
-    word = str(value).lower() if isinstance(value, bool) else value
+    word = str(value).lower() if isinstance(value, bool) else str(value) if value in (0, 1) else value
     if isinstance(word, str):
         found = source.words.get(word, _SPELLED.get(word.lower()) if not source.words else None)
         if found is not None:
@@ -141,6 +141,31 @@ def granted(value: Any, source: Source) -> Mapping[str, Any]:
     raise ValidationError(f"Expected a list or table of purposes, got `{kind_of(value)}`")
 
 
+def table(value: Any, source: Source) -> Mapping[str, Any]:
+    """Read a table of properties; what is none has none.
+
+    >>> table({"a": 1}, Source()), table([], Source())
+    ({'a': 1}, {})
+    """
+    del source
+    return value if isinstance(value, dict) else {}
+
+
+def scalar(value: Any, source: Source) -> Any:
+    """Read a property, in the words or as the type that it was declared to have; what is nested is none.
+
+    Raises:
+        ValidationError: it is not what it was declared to be.
+
+    >>> scalar("a", Source()), scalar("1.5", Source(type="numeral")), scalar({"a": 1}, Source())
+    ('a', 1.5, None)
+    """
+    if source.words:
+        return flag(value, source)
+    found = page(value) if source.type == "url" else number(value, source)
+    return found if isinstance(found, str | int | float) else None
+
+
 MOMENTS: Final = ("occurred_at", "sent_at", "received_at")
 DURATIONS: Final = ("dwell_ms", "duration_ms")
 
@@ -148,7 +173,7 @@ READINGS: Final[Mapping[str, Callable[[Any, Source], Any]]] = {
     **dict.fromkeys(MOMENTS, moment_ms),
     **dict.fromkeys(DURATIONS, duration_ms),
     **dict.fromkeys(("scroll", "value", "position"), number),
-    "robot": flag,
+    **dict.fromkeys(("robot", "gpc"), flag),
 }
 """Field -> how it is read; the rest is text."""
 

@@ -1,0 +1,53 @@
+"""What is derived from an event's surroundings: device, robot or not, language, country, region, the local hour."""
+
+from typing import Final
+
+from schemas.events import Device, RawEvent
+from udfs.devices import device_reader
+from udfs.places import Lookup, local_hour, nowhere, place_name, primary_language
+
+Derived = tuple[Device | None, bool, str | None, str | None, str | None, int | None]
+"""Device, whether its user agent is a robot's, language, country, region, hour of the day (0 to 23)."""
+
+NOTHING: Final[Derived] = (None, False, None, None, None, None)
+
+
+class Surroundings:
+    """Derives what an event's surroundings say; the address and the user agent themselves go no further."""
+
+    def __init__(self, lookup: Lookup = nowhere) -> None:
+        """Take the way from an address to its place."""
+        self._lookup = lookup
+        self._device = device_reader()
+
+    def __call__(self, event: RawEvent, at: int) -> Derived:
+        """Derive; never raises. What the tracker says of the country wins over its address.
+
+        Args:
+            event: as the tracker sent it.
+            at: its event time, ms since 1970.
+        """
+        user_agent, language, time_zone = event.user_agent, event.language, event.time_zone
+        country, region, ip = event.country, event.region, event.ip
+        if (
+            user_agent is None
+            and language is None
+            and time_zone is None
+            and country is None
+            and region is None
+            and ip is None
+        ):
+            return NOTHING
+        device, robot = self._device(user_agent) if user_agent else (None, False)
+        country = place_name(country) if country else None
+        region = place_name(region) if region else None
+        if country is None and ip and (place := self._lookup(ip)):
+            country, region = place.country, region or place.region
+        return (
+            device,
+            robot,
+            primary_language(language) if language else None,
+            country,
+            region,
+            local_hour(at, time_zone) if time_zone else None,
+        )
