@@ -221,14 +221,12 @@ def test_a_card_that_came_back_is_found(site: Site) -> None:
 @pytest.mark.parametrize(
     ("topic", "field", "partition"),
     [
-        ("events", "at", 0),
-        ("events", "at", 3),
-        ("duplicates", "at", -1),
-        ("decisions", "seq", -1),
+        ("decisions", "seq", 0),
+        ("decisions", "seq", 3),
         ("rejected", "at", 0),
     ],
 )
-def test_a_record_after_the_erasure_is_found_in_whatever_partition(
+def test_a_decision_after_the_erasure_is_found_in_whatever_partition(
     site: Site, topic: str, field: str, partition: int
 ) -> None:
     user = f"ada-8-{topic}-{partition}"
@@ -246,6 +244,16 @@ def test_a_record_after_the_erasure_is_found_in_whatever_partition(
     assert State.DIRTY not in states.values()
 
 
+@pytest.mark.parametrize("topic", ["events", "duplicates"])
+def test_what_an_erased_person_does_later_is_written_down_and_leaves_by_age(site: Site, topic: str) -> None:
+    user = f"ada-late-{topic}"
+    newer, _ = under_both_keys(user)
+    site.run(user)
+    site.write(topic, newer, b'{"user_id":"%s","at":%d}' % (newer.encode(), now_ms() + 60_000))
+    code, states = site.states("--check", user)
+    assert (code, states[topic]) == (0, State.LEAVING)
+
+
 def test_a_decision_counts_by_its_slice_end_and_not_by_its_newest_event(site: Site) -> None:
     newer, _ = under_both_keys("ada-9")
     site.run("ada-9")
@@ -256,8 +264,8 @@ def test_a_decision_counts_by_its_slice_end_and_not_by_its_newest_event(site: Si
 def test_an_account_that_is_still_named_under_another_id_is_found(site: Site) -> None:
     account, _ = under_both_keys("account-1")
     site.run("account-1")
-    site.write("events", "k2:somebody", b'{"at":%d,"account":"%s"}' % (now_ms() + 60_000, account.encode()))
-    assert site.states("--check", "account-1")[1]["events"] is State.DIRTY
+    site.write("decisions", "k2:somebody", b'{"seq":%d,"account":"%s"}' % (now_ms() + 60_000, account.encode()))
+    assert site.states("--check", "account-1")[1]["decisions"] is State.DIRTY
 
 
 @pytest.fixture
