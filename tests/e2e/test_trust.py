@@ -19,7 +19,8 @@ from jobs.local.stack import Stack
 from jobs.wiring import wire
 from jobs.wiring.handover import JOB_ENVIRONMENT
 from jobs.wiring.settings import load
-from schemas.reader import pseudonym
+from schemas.events import PULSE_BODY
+from schemas.reader import Reader, pseudonym
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 KEY: Final = b"for-development-only"
@@ -117,8 +118,9 @@ def played(stack: Stack) -> Run:
     producer = wire.producer(stack.bootstrap)
     for at, partition, body in story(start):
         producer.produce("clicks", json.dumps(body).encode(), body["user_id"], partition=partition, timestamp=at)
+    producer.produce("clicks", PULSE_BODY, partition=3, timestamp=start + MINUTE)
     asked = json.dumps({"action": "erase", "user_id": name("erased")}).encode()
-    producer.produce("control", b'{"kind":"pulse"}', timestamp=start)
+    producer.produce("control", PULSE_BODY, timestamp=start)
     producer.produce("control", asked, name("erased"), timestamp=start + 30 * SECOND)
     assert producer.flush(30) == 0
 
@@ -234,6 +236,21 @@ def test_an_erased_person_has_no_card_and_no_decision_from_then_on_and_others_do
     assert run.card("erased") is None
     assert [decision["seq"] - run.start for decision in run.of("decisions", "stayer")] == [1_000, 41_000]
     assert run.card("stayer") is not None
+
+
+def test_a_pulse_renews_the_card_of_everybody_whom_a_page_shows_to_who_has_not_agreed(run: Run) -> None:
+    run.redis.set("tt:meta", json.dumps({"v": 1, "seq": run.start, "acked": run.start}))
+    read = Reader(run.redis, now=lambda: run.start + MINUTE + SECOND).read(name("silent"), default={})
+    assert (read.source, read.seq) == ("default", run.start + MINUTE + SECOND)
+    assert read.slots["hero"] == {
+        "id": read.slots["hero"]["id"],
+        "kind": "variant",
+        "p": 1.0,
+        "reason": "DEFAULT",
+        "expires": run.start + MINUTE + SECOND + 7 * 24 * HOUR,
+        "arm": "plain",
+        "params": {"density": "high", "motion": "none"},
+    }
 
 
 def test_no_raw_name_is_in_any_output(run: Run) -> None:
