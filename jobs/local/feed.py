@@ -5,16 +5,15 @@ import gzip
 import io
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message
 from msgspec import json
 from msgspec.structs import replace
 
-from jobs.wiring import Refusal, wire
+from jobs.wiring import Refusal, reading, wire
 from schemas.events import PULSE_BODY
 from schemas.settings import Topic
 from udfs.payloads.mapping import Part
@@ -23,7 +22,6 @@ EARLIEST_MS: Final = 1
 """When records happen that have no time and none before them; to the client library 0 means now."""
 
 _LATEST_MS: Final = 4_102_444_800_000
-_AT_ONCE: Final = 10_000
 _WAIT_S: Final = 30.0
 _ENDLESS: Final = str(2**63 - 1)
 
@@ -214,73 +212,21 @@ def collect(bootstrap: str, topic: str) -> list[Taken]:
     Raises:
         Refusal: the broker does not answer, or stops answering.
     """
-    taken: list[Taken] = []
-    with _reading(bootstrap, topic) as consumer:
-        ends = _ends(consumer, topic)
-        left = {partition for partition, (low, high) in ends.items() if high > low}
-        consumer.assign([TopicPartition(topic, partition, ends[partition][0]) for partition in left])
-        while left:
-            messages = consumer.consume(_AT_ONCE, 1.0) or consumer.consume(1, _WAIT_S)
-            if not messages:
-                raise Refusal(f"{topic}: the broker stopped answering with {len(taken)} records read")
-            for message in messages:
-                partition, offset = _place(message)
-                _, high = ends[partition]
-                if offset < high:
-                    _, at = message.timestamp()
-                    taken.append(Taken(partition, offset, at, message.key(), message.value()))
-                if offset + 1 >= high:
-                    left.discard(partition)
-    return taken
+    with reading.opened(bootstrap) as reader:
+        return [
+            Taken(*reading.spot_of(message), message.timestamp()[1], message.key(), message.value())
+            for message in reader.since(topic)
+        ]
 
 
 def length(bootstrap: str, topic: str) -> int:
-    """Count a topic's records by its offsets.
+    """Count a topic's records by its offsets; the marks of transactions count too.
 
     Raises:
         Refusal: the broker does not answer.
     """
-    with _reading(bootstrap, topic) as consumer:
-        return sum(high - low for low, high in _ends(consumer, topic).values())
-
-
-@contextmanager
-def _reading(bootstrap: str, topic: str) -> Iterator[Consumer]:
-    consumer = Consumer(
-        {
-            "bootstrap.servers": bootstrap,
-            "group.id": "feed",  # the library asks for one; nothing is committed under it
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-            "log_level": 0,
-        }
-    )
-    try:
-        yield consumer
-    except KafkaException as error:
-        raise Refusal(f"{topic}: cannot be read: {error.args[0].str()}") from error
-    finally:
-        consumer.close()
-
-
-def _ends(consumer: Consumer, topic: str) -> dict[int, tuple[int, int]]:
-    partitions = consumer.list_topics(topic, _WAIT_S).topics[topic].partitions
-    return {each: consumer.get_watermark_offsets(TopicPartition(topic, each), _WAIT_S) for each in partitions}
-
-
-def _place(message: Message) -> tuple[int, int]:
-    """Tell where a record lies; the end of a partition lies behind its last one.
-
-    Raises:
-        KafkaException: it is no record but what went wrong.
-    """
-    error = message.error()
-    if error and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - the library's name for it
-        raise KafkaException(error)
-    partition, offset = message.partition(), message.offset()
-    assert partition is not None
-    assert offset is not None
-    return partition, offset
+    with reading.opened(bootstrap) as reader:
+        return reader.length(topic)
 
 
 def _fed(path: Path, apart: Callable[[bytes], list[Part]], partitions: int) -> Iterator[list[Record]]:

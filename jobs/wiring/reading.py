@@ -51,6 +51,14 @@ class Reader:
             if ended or offset + 1 >= left.get(partition, 0):
                 left.pop(partition, None)
 
+    def length(self, topic: str) -> int:
+        """Count a topic's records by its offsets; the marks of transactions count too.
+
+        Raises:
+            KafkaException: it cannot be read; see `opened`.
+        """
+        return sum(high - low for low, high in self._ends(topic).values())
+
     def lying_at(self, topic: str, spots: Iterable[Spot]) -> Iterator[tuple[Spot, Message | None]]:
         """Give the records at certain places in the order of these, None where there is none any more.
 
