@@ -11,7 +11,7 @@ from pyflink.table.udf import udf
 
 from jobs.wiring import wire
 from jobs.wiring.flow import Interval, Literal, compiled, declare_views, environment, execute, on_cluster, views
-from jobs.wiring.functions import CLEAN, DECIDE, UNPACK, Clean, Decide, Serve, Unpack, now_ms
+from jobs.wiring.functions import CLEAN, DECIDE, PACKED, UNPACK, Clean, Decide, Unpack, now_ms
 from jobs.wiring.jars import connectors
 from jobs.wiring.releases import Follower
 from jobs.wiring.store import Store
@@ -20,7 +20,6 @@ from schemas.control import Command
 from schemas.events import ANONYMOUS, CODE, ERASE_CODE, WITHDRAWN_CODE
 from schemas.norms import STRENGTHS
 from schemas.settings import Settings
-from schemas.slices import MOMENT
 
 log = logging.getLogger("trimtab")
 
@@ -34,7 +33,7 @@ DECISIONS = (
     "INSERT INTO decisions SELECT user_id, d.record, TO_TIMESTAMP_LTZ(slice_end, 3) FROM decided"
     " WHERE d.record IS NOT NULL"
 )
-FAILED_WRITES = "INSERT INTO rejected SELECT failure FROM written WHERE failure IS NOT NULL"
+FAILED_WRITES = "INSERT INTO rejected SELECT d.failure FROM decided WHERE d.failure IS NOT NULL"
 
 
 def literals(settings: Settings) -> Mapping[str, Literal]:
@@ -63,19 +62,20 @@ def literals(settings: Settings) -> Mapping[str, Literal]:
             "erase_code": ERASE_CODE,
             "withdrawn_code": WITHDRAWN_CODE,
             "urgent": [CODE[kind] for kind in settings.decide.urgent] or [-1],
-            "moment": MOMENT,
         }
+        | PACKED
         | {f"strength_{place}": bound for place, bound in enumerate(STRENGTHS)}
     )
 
 
-def declare(table: TableEnvironment, settings: Settings, reading: Reading = LIVE) -> None:
+def declare(table: TableEnvironment, settings: Settings, reading: Reading = LIVE, *, serve: bool = True) -> None:
     """Name what the sinks are filled from: the source, the functions, the views.
 
     Args:
         table: the environment to declare it in.
         settings: see conf/base.toml.
         reading: where to start and stop.
+        serve: whether what is decided goes to Redis.
     """
     raw_source(table, settings, "clicks", reading)
     source(table, settings, "control", Command, reading)
@@ -83,8 +83,7 @@ def declare(table: TableEnvironment, settings: Settings, reading: Reading = LIVE
     functions = {
         "clean": (Clean(settings, Follower(*store, channels=("norms",))), CLEAN),
         "unpack": (Unpack(), UNPACK),
-        "decide": (Decide(settings, Follower(*store, channels=("catalogue", "model"))), DECIDE),
-        "serve": (Serve(settings.redis), "STRING"),
+        "decide": (Decide(settings, Follower(*store, channels=("catalogue", "model")), serve=serve), DECIDE),
     }
     for name, (function, result) in functions.items():
         table.create_temporary_system_function(name, udf(function, result_type=result, func_type="pandas"))
@@ -100,7 +99,7 @@ def build(table: TableEnvironment, settings: Settings, reading: Reading = LIVE, 
         reading: where to start and stop.
         serve: whether decisions go to Redis; a replay of the past has nobody to serve.
     """
-    declare(table, settings, reading)
+    declare(table, settings, reading, serve=serve)
     sink(table, settings, "events")
     sink(table, settings, "duplicates")
     sink(table, settings, "decisions")

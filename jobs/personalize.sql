@@ -274,13 +274,8 @@ WHERE
   -- A slice lies in the stretch in which it ends, and ends right after its last event's slice began.
   OR (slice_end - 1) / ${refresh_ms} <> ((prev_ms / ${slice_ms} + 1) * ${slice_ms} - 1) / ${refresh_ms};
 
--- One row per decision: its card for Redis, its record for the topic. A pulse has no record, but the card of everybody
--- of whom nothing is known; a farewell has neither.
+-- One row per decision: its record for the topic, and the record of a write to Redis that failed. A pulse, which brings
+-- Redis the heartbeat and the card of everybody of whom nothing is known, has neither, nor has a farewell.
 CREATE TEMPORARY VIEW decided AS
-SELECT user_id, account, slice_end, first_ms, decide(${moment}) AS d
+SELECT user_id, slice_end, decide(${texts}, ARRAY[${wholes}], ARRAY[${flags}], ARRAY[${reals}]) AS d
 FROM due;
-
--- One row per write to Redis: NULL where it went through, else the record of what failed.
-CREATE TEMPORARY VIEW written AS
-SELECT serve(user_id, account, slice_end, first_ms, d.card, d.expires) AS failure
-FROM decided;

@@ -15,7 +15,7 @@ from msgspec.structs import fields
 
 from schemas import control, decisions, reader, rejects
 from schemas.control import Command, Receipt, Remains
-from schemas.decisions import Candidate, Card, Decision, Draw, Guard, Heartbeat, SlotCard, Trace, Versions
+from schemas.decisions import Card, Decision, Draw, Guard, Heartbeat, SlotCard, Trace, Versions
 from schemas.derive import Column, columns, ddl
 from schemas.events import CODE, PULSE_BODY, Event, RawEvent
 from schemas.norms import Population, Quartiles, Typical
@@ -114,7 +114,7 @@ def _lines(topics: Mapping[str, Topic]) -> Iterator[str]:
     yield from _table(("topic", "partitions", "record", "what", "config"), _topic_rows(topics))
     yield ""
     yield f"`clicks` and `control` also carry pulses, `{PULSE_BODY.decode()}`, several a second in every partition."
-    yield from _records((RawEvent, Event, Rejected, Command, Decision, Trace, Candidate, Draw, Guard), parts)
+    yield from _records((RawEvent, Event, Rejected, Command, Decision, Trace, Draw, Guard), parts)
     yield from _section("Topics in Flink SQL", "For analysts: what lies inside a record arrives as JSON text.")
     yield "```sql"
     yield from (f"{_table_of(topic, record)};" for topic, record in CARRIED.items() if record is not RawEvent)

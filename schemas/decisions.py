@@ -70,13 +70,6 @@ class Card(Struct, frozen=True):
     ver: Versions
 
 
-class Candidate(Struct, frozen=True, array_like=True):
-    """One item the model scored. Its features follow from the catalogue version, `clicked` and `signals`."""
-
-    item: str
-    score: float
-
-
 class Draw(Struct, frozen=True):
     """How an arm was drawn, so that anyone can draw it again."""
 
@@ -96,9 +89,10 @@ class Guard(Struct, frozen=True):
 
 
 class Trace(Struct, frozen=True, omit_defaults=True):
-    """What led to one slot's choice."""
+    """What led to one slot's choice. What an item scored follows from the releases, `clicked` and `signals`."""
 
-    candidates: list[Candidate] | None = None
+    candidates: Annotated[int | None, Meta(description="rerank: how many of the catalogue's items were scored.")] = None
+    scores: Annotated[list[float] | None, Meta(description="rerank: those of the slot's items, in their order.")] = None
     draw: Draw | None = None
     guards: list[Guard] | None = None
 

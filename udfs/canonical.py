@@ -1,6 +1,7 @@
 """What a tracker says becomes a trustworthy event: under a pseudonym, within consent, its clock set right."""
 
 from collections.abc import Callable
+from urllib.parse import unquote
 
 from schemas.events import ANONYMOUS, Event, Purpose, RawEvent
 from schemas.settings import Clean, Noise
@@ -42,7 +43,7 @@ class Canonical:
             norms: the population's quartiles that are in force at `at`.
         """
         denied = self._denied(raw)
-        named = not _NEED_A_NAME.issubset(denied)
+        named = not (denied and _NEED_A_NAME.issubset(denied))
         occurred = happened(at, raw.occurred_at, raw.sent_at, raw.received_at)
         device, robot, language, country, region, hour = self._surroundings(raw, at if occurred is None else occurred)
         dwell_ms, value, clipped = clip(raw, norms, self._noise)
@@ -53,7 +54,7 @@ class Canonical:
             raw.event_id if named else None,
             occurred,
             raw.item,
-            scrubbed(raw.page) if raw.page else raw.page,
+            _page(raw) if raw.page else raw.page,
             dwell_ms,
             raw.scroll,
             value,
@@ -61,7 +62,7 @@ class Canonical:
             raw.decision_id if named else None,
             raw.shown,
             raw.position,
-            self._account(raw, user_id) if named else None,
+            self._account(raw.account_id, user_id) if named and raw.account_id else None,
             occurred is not None and at - occurred > self._max_lateness,
             robot or raw.robot is True,
             list(clipped),
@@ -74,8 +75,16 @@ class Canonical:
             kept(raw.properties, self._properties) if raw.properties and self._properties else {},
         )
 
-    def _account(self, raw: RawEvent, user_id: str) -> str | None:
-        if raw.account_id is None:
-            return None
-        account = self.pseudonym(raw.account_id)
+    def _account(self, account_id: str, user_id: str) -> str | None:
+        account = self.pseudonym(account_id)
         return account if account != user_id else None
+
+
+def _page(raw: RawEvent) -> str:
+    """Give the page without what says who reads it, their own ids above all."""
+    page = scrubbed(raw.page or "")
+    said = unquote(page)
+    if raw.user_id in said or (raw.account_id and raw.account_id in said):
+        ids = {raw.user_id, raw.account_id}
+        return "/".join("*" if unquote(part) in ids else part for part in page.split("/"))
+    return page

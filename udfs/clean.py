@@ -32,6 +32,10 @@ from udfs.refusal import Place, rejection
 from udfs.surroundings import Surroundings
 
 _CODE = {kind.value: code for kind, code in CODE.items()}
+# To take a member out of its class costs as much as to hash a name: it is done once.
+_PERSONALIZE, _LEARN, _MEASURE = Purpose
+_CONSENT, _EXPOSURE, _CLICK = Kind.CONSENT, Kind.EXPOSURE, Kind.CLICK
+_EVENT_KEY = blake2b(digest_size=8)
 _ORDER_BITS = 20
 _ORDER_MASK = (1 << _ORDER_BITS) - 1
 
@@ -140,17 +144,17 @@ class Cleaner:
         """Read one record: an event, a pulse, or a rejection."""
         if body == PULSE_BODY:
             return PULSE
-        place = Place(at, partition, offset)
         try:
             found = self._admitted(body)
         except (ValueError, RecursionError) as error:
-            return self._refused(error, body, place)
+            return self._refused(error, body, Place(at, partition, offset))
+        order = (partition * 131_071 + offset) * 512
         if isinstance(found, RawEvent):
-            return self._accepted(found, place, norms)
+            return self._accepted(found, at, order, norms)
         first, *others = [
-            self._accepted(each, place._replace(part=part), norms)
+            self._accepted(each, at, order + part + 1, norms)
             if isinstance(each, RawEvent)
-            else self._refused(each, body, place._replace(part=part))
+            else self._refused(each, body, Place(at, partition, offset, part))
             for part, each in enumerate(found)
         ]
         return first._replace(others=[self._encode(row).decode() for row in others] or None)
@@ -159,36 +163,32 @@ class Cleaner:
         refused = rejection(error, body or b"", place, self._limits.kept_bytes)
         return Row(None, REJECTED_CODE, record=self._encode(refused).decode())
 
-    def _accepted(self, raw: RawEvent, place: Place, norms: Norms | None) -> Row:
-        at = place.at
+    def _accepted(self, raw: RawEvent, at: int, order: int, norms: Norms | None) -> Row:
         user_id = self._canonical.pseudonym(raw.user_id)
         event = self._canonical(raw, at, user_id, norms)
         kind, item, denied = event.kind, event.item, event.denied
-        personal = Purpose.PERSONALIZE not in denied
+        personal = _PERSONALIZE not in denied
         # To forget a person their name is needed once more.
-        withdrawn = kind is Kind.CONSENT and not personal
+        withdrawn = kind is _CONSENT and not personal
+        event_id = raw.event_id if self._limits.duplicates else None
         return Row(
             user_id if personal or withdrawn else event.user_id,
             WITHDRAWN_CODE if withdrawn else _CODE[kind._value_],
             withdrawn or (personal and not event.late),
-            *(_keyed(user_id, raw.event_id, place) if raw.event_id and self._limits.duplicates else (0, 0)),
+            event_key(user_id, event_id) if event_id else 0,
+            (at << _ORDER_BITS) - (order & _ORDER_MASK) if event_id else 0,
             event.robot,
-            Purpose.LEARN not in denied,
-            Purpose.MEASURE not in denied,
+            _LEARN not in denied,
+            _MEASURE not in denied,
             bool(event.clipped),
             event.account,
             event.dwell_ms or 0,
             round(event.scroll * 1000) if event.scroll else 0,
-            self._lanes.get(event.slot, -1) if kind is Kind.EXPOSURE and event.slot else -1,
+            self._lanes.get(event.slot, -1) if kind is _EXPOSURE and event.slot else -1,
             # The latest click of a slice is the greatest of these: by time, then by item.
-            f"{at:014d}{item}" if kind is Kind.CLICK and item else None,
+            f"{at:014d}{item}" if kind is _CLICK and item else None,
             self._encode(event).decode(),
         )
-
-
-def _keyed(user_id: str, event_id: str, place: Place) -> tuple[int, int]:
-    order = (place.partition * 131_071 + place.offset) * 512 + place.part + 1
-    return event_key(user_id, event_id), (place.at << _ORDER_BITS) - (order & _ORDER_MASK)
 
 
 def event_key(user_id: str, event_id: str) -> int:
@@ -199,5 +199,6 @@ def event_key(user_id: str, event_id: str) -> int:
     >>> event_key("k0:ada", "7f3c"), event_key("k0:ada", "7f3d") == event_key("k0:ada", "7f3c")
     (5963958125896711684, False)
     """
-    digest = blake2b(f"{user_id}|{event_id}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little", signed=True) or 1
+    state = _EVENT_KEY.copy()
+    state.update(f"{user_id}|{event_id}".encode())
+    return int.from_bytes(state.digest(), "little", signed=True) or 1

@@ -61,8 +61,12 @@ class Consents:
                 return self._silent
             granted = self._unknown
         for category, answer in said.items() if said else ():
-            bits = self._categories.get(folded(category), 0)
-            granted, refused = (granted | bits, refused) if answer else (granted, refused | bits)
+            # Most trackers write a category as it is folded.
+            bits = self._categories.get(category) or self._categories.get(folded(category), 0)
+            if answer:
+                granted |= bits
+            else:
+                refused |= bits
         if text is not None:
             granted |= self._granted_by(text) & ~refused
         return _DENIED[granted & self._left_by_gpc if event.gpc else granted]

@@ -1,27 +1,33 @@
 """What to adjust for each person now: one pure function from signals to decisions, read from top to bottom."""
 
 from base64 import urlsafe_b64encode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from itertools import repeat
+from typing import Any, Final, NamedTuple
 
 import numpy as np
-from msgspec import json
+from msgspec import Raw, Struct, json
 from numpy.typing import NDArray
 
-from schemas.decisions import Candidate, Card, Decision, SlotCard, Trace, Unfit, Versions, Why
+from schemas.decisions import Card, Decision, SlotCard, Trace, Unfit, Versions, Why
 from schemas.events import PULSE_USER
 from schemas.settings import Decide, Noise, SignalSettings
 from schemas.signals import Signals
 from schemas.slots import Rerank, Slot, Variant, capped
-from udfs.rank import InForce, rerank
+from udfs.catalogue import Catalogue
+from udfs.choices import Choices
+from udfs.rank import InForce, popular, rerank
 from udfs.signals import signals
 from udfs.variant import Chooser
 
 Columns = Mapping[str, NDArray[Any]]
-VERSION = 1
-RARE = ("n_cart", "n_purchase", "n_rate")
-NAMES = Signals.__struct_fields__
+VERSION: Final = 1
+RARE: Final = ("n_cart", "n_purchase", "n_rate")
+SIGNALS: Final = Signals.__struct_fields__
+
+_ID_BYTES: Final = 9
+_ID_LETTERS: Final = 12
 
 
 class Verdict(NamedTuple):
@@ -34,27 +40,6 @@ class Verdict(NamedTuple):
     card: str | None
     record: str | None
     expires: int
-
-
-class Lists(NamedTuple):
-    """A rerank slot's lists for a bundle: item ids and candidates per row."""
-
-    reason: Why
-    items: list[list[str]]
-    candidates: list[list[Candidate]]
-
-    def card(self, row: int, card_id: str, clicked: str, expires: int) -> tuple[SlotCard, Trace]:
-        """Make one row's card and trace. The order is certain, so its probability is 1."""
-        card = SlotCard(
-            id=card_id,
-            kind="rerank",
-            p=1.0,
-            reason=self.reason,
-            expires=expires,
-            items=self.items[row],
-            why=[f"clicked:{clicked}" if clicked else "nothing clicked yet"],
-        )
-        return card, Trace(candidates=self.candidates[row])
 
 
 class Decider:
@@ -85,89 +70,89 @@ class Decider:
         verdicts = [Verdict(None, None, end) for end in moments["slice_end"].tolist()]
         pulses = moments["user_id"] == PULSE_USER
         for rows, releases in in_force:
-            everybody = self._everybody(releases)
             for row in rows[pulses[rows]].tolist():
-                verdicts[row] = self._default(moments["slice_end"][row].item(), everybody, releases)
+                verdicts[row] = self._default(moments["slice_end"][row].item(), releases)
             people = rows[~pulses[rows] & ~moments["farewell"][rows]]
             if len(people):
                 taken = {name: column[people] for name, column in moments.items()}
-                for row, verdict in zip(people.tolist(), self._decide(taken, everybody, releases), strict=True):
+                for row, verdict in zip(people.tolist(), self._decide(taken, releases), strict=True):
                     verdicts[row] = verdict
         return verdicts
 
-    def _everybody(self, releases: InForce) -> Mapping[str, list[str]]:
-        """Order each list for whom nothing is known."""
-        found = {
-            name: rerank(slot, {}, [""], InForce(releases.catalogue, None)) for name, slot in self._reranks.items()
-        }
-        return {name: ranked.items()[0] for name, ranked in found.items() if ranked is not None}
+    def _decide(self, moments: Columns, releases: InForce) -> Iterator[Verdict]:
+        """Decide for people: slot by slot for all of them, then card and record of each."""
+        computed = signals(moments, self._horizons, self._noise)
+        users, ends = moments["user_id"].tolist(), moments["slice_end"].tolist()
+        versions, expires = releases.versions(), [end + self._conf.valid for end in ends]
+        ids = decision_ids(users, ends, versions)
 
-    def _default(self, end: int, everybody: Mapping[str, list[str]], releases: InForce) -> Verdict:
+        slots: list[dict[str, SlotCard]] = [{} for _ in ids]
+        traces: list[dict[str, Trace]] = [{} for _ in ids]
+        for name, choices in self._choices(moments, computed, ids, expires, releases):
+            for in_slots, in_traces, card, trace in zip(slots, traces, *choices, strict=True):
+                in_slots[name], in_traces[name] = card, trace
+        for row in np.flatnonzero(moments["robot"]).tolist():
+            slots[row] = self._impersonal(ids[row], expires[row], releases.catalogue, Why.ROBOT)
+            traces[row] = {}
+
+        columns: dict[str, Iterable[Any]] = {
+            "user_id": users,
+            "v": repeat(VERSION),
+            "seq": ends,
+            "at": moments["last_ms"].tolist(),
+            "expires": expires,
+            # Written once, for card and record.
+            "slots": [Raw(self._encode(each)) for each in slots],
+            "ver": repeat(versions),
+            "signals": map(Signals, *(computed[name].tolist() for name in SIGNALS)),
+            "session": moments["session_start"].tolist(),
+            "clicked": moments["clicked"].tolist(),
+            "trace": traces,
+            "account": moments["account"].tolist(),
+            "unfit": self._unfit(moments, computed["unusual"]),
+            "unmeasured": moments["unmeasured"].tolist(),
+        }
+        cards, records = (self._texts(kind, columns) for kind in (Card, Decision))
+        yield from map(Verdict, cards, records, expires)
+
+    def _texts(self, kind: type[Struct], columns: Mapping[str, Iterable[Any]]) -> Iterator[str]:
+        """Write rows as JSON."""
+        rows = map(kind, *(columns[name] for name in kind.__struct_fields__))
+        return (self._encode(row).decode() for row in rows)
+
+    def _choices(
+        self, moments: Columns, computed: Columns, ids: list[str], expires: list[int], releases: InForce
+    ) -> Iterator[tuple[str, Choices]]:
+        """Choose for everybody, slot by slot."""
+        for name, slot in self._reranks.items():
+            ranked = rerank(slot, computed, moments["clicked"], releases)
+            if ranked is not None:
+                yield name, ranked.choices(_card_ids(ids, name), moments["clicked"].tolist(), expires)
+        users, sessions, none_shown = moments["user_id"].tolist(), moments["session_start"].tolist(), [0] * len(ids)
+        for name, chooser in self._choosers.items():
+            shown = moments[self._lanes[name]].tolist() if name in self._lanes else none_shown
+            yield name, chooser.choose(_card_ids(ids, name), users, sessions, shown, expires)
+
+    def _default(self, end: int, releases: InForce) -> Verdict:
+        """Decide for a pulse: what everybody gets of whom nothing is known."""
         expires, versions = end + self._conf.valid, releases.versions()
-        moment_id = decision_id(PULSE_USER, end, versions)
-        cards = self._impersonal(moment_id, everybody, expires, Why.DEFAULT)
+        (moment_id,) = decision_ids([PULSE_USER], [end], versions)
+        cards = self._impersonal(moment_id, expires, releases.catalogue, Why.DEFAULT)
         card = Card(VERSION, end, end, expires, cards, versions)
         return Verdict(self._encode(card).decode(), None, expires)
 
     def _impersonal(
-        self, moment_id: str, everybody: Mapping[str, list[str]], expires: int, reason: Why
+        self, moment_id: str, expires: int, catalogue: Catalogue | None, reason: Why
     ) -> dict[str, SlotCard]:
         """Make the cards that take nobody's signals into account."""
         lists = {
             name: SlotCard(f"{moment_id}.{name}", "rerank", 1.0, reason, expires, items=items)
-            for name, items in everybody.items()
+            for name, slot in self._reranks.items()
+            if (items := popular(slot, catalogue))
         }
         return lists | {
             name: chooser.default(f"{moment_id}.{name}", expires, reason) for name, chooser in self._choosers.items()
         }
-
-    def _decide(self, moments: Columns, everybody: Mapping[str, list[str]], releases: InForce) -> Iterator[Verdict]:
-        computed = signals(moments, self._horizons, self._noise)
-        unfit = self._unfit(moments, computed["unusual"])
-        versions = releases.versions()
-        lists = {
-            name: Lists(ranked.reason, ranked.items(), ranked.traces())
-            for name, slot in self._reranks.items()
-            if (ranked := rerank(slot, computed, moments["clicked"], releases)) is not None
-        }
-        shown = {name: moments[column].tolist() for name, column in self._lanes.items()}
-        users, ends = moments["user_id"].tolist(), moments["slice_end"].tolist()
-        lasts, sessions = moments["last_ms"].tolist(), moments["session_start"].tolist()
-        clicked, accounts = moments["clicked"].tolist(), moments["account"].tolist()
-        robots, unmeasured = moments["robot"].tolist(), moments["unmeasured"].tolist()
-        rows_of_signals = zip(*(computed[name].tolist() for name in NAMES), strict=True)
-        for row, values in enumerate(rows_of_signals):
-            user_id, end, session = users[row], ends[row], sessions[row]
-            expires = end + self._conf.valid
-            moment_id = decision_id(user_id, end, versions)
-            cards: dict[str, SlotCard] = {}
-            traces: dict[str, Trace] = {}
-            if robots[row]:
-                cards = self._impersonal(moment_id, everybody, expires, Why.ROBOT)
-            else:
-                for name, found in lists.items():
-                    cards[name], traces[name] = found.card(row, f"{moment_id}.{name}", clicked[row], expires)
-                for name, chooser in self._choosers.items():
-                    count = shown[name][row] if name in shown else 0
-                    cards[name], traces[name] = chooser.choose(f"{moment_id}.{name}", user_id, session, count, expires)
-            card = Card(VERSION, end, lasts[row], expires, cards, versions)
-            record = Decision(
-                user_id=user_id,
-                v=VERSION,
-                seq=end,
-                at=lasts[row],
-                expires=expires,
-                slots=cards,
-                ver=versions,
-                signals=Signals(*values),
-                session=session,
-                clicked=clicked[row],
-                trace=traces,
-                account=accounts[row],
-                unfit=unfit[row],
-                unmeasured=unmeasured[row],
-            )
-            yield Verdict(self._encode(card).decode(), self._encode(record).decode(), expires)
 
     def _unfit(self, moments: Columns, unusual: NDArray[np.float64]) -> list[list[Unfit]]:
         """Say for each row why learning leaves it out."""
@@ -178,18 +163,29 @@ class Decider:
             # A purchase is unusual too, and what learning is for.
             Unfit.OUTLIER: (np.abs(unusual) > self._noise.deviations) & (sum(moments[name] for name in RARE) == 0),
         }
-        rows: list[list[Unfit]] = [[] for _ in range(len(unusual))]
+        fit: list[Unfit] = []
+        rows = [fit] * len(unusual)
         for reason, marked in marks.items():
             for row in np.flatnonzero(marked).tolist():
-                rows[row].append(reason)
+                rows[row] = [*rows[row], reason]
         return rows
 
 
-def decision_id(user_id: str, seq: int, versions: Versions) -> str:
-    """Name a decision by what it was made from, so that a restart gives it the same name.
+def decision_ids(users: Sequence[str], seqs: Sequence[int], versions: Versions) -> list[str]:
+    """Name decisions by what they were made from, so that a restart gives them the same names.
 
-    >>> decision_id("k0:ada", 1767225600000, Versions("c1", "m1"))
-    'YoGayg1j4E3C'
+    >>> decision_ids(["k0:ada", "k0:bob"], [1767225600000] * 2, Versions("c1", "m1"))
+    ['YoGayg1j4E3C', '24T0XuRVnGoq']
     """
-    made_from = f"{user_id}|{seq}|{versions.catalogue}|{versions.model}|{VERSION}"
-    return urlsafe_b64encode(blake2b(made_from.encode(), digest_size=9).digest()).decode()
+    releases = f"{versions.catalogue}|{versions.model}|{VERSION}"
+    digests = (
+        blake2b(f"{user}|{seq}|{releases}".encode(), digest_size=_ID_BYTES).digest()
+        for user, seq in zip(users, seqs, strict=True)
+    )
+    # Nine bytes are twelve letters, none of them shared with the next nine: so all are written at once.
+    letters = urlsafe_b64encode(b"".join(digests)).decode()
+    return [letters[start : start + _ID_LETTERS] for start in range(0, len(letters), _ID_LETTERS)]
+
+
+def _card_ids(ids: list[str], name: str) -> list[str]:
+    return [f"{moment_id}.{name}" for moment_id in ids]

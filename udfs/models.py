@@ -1,17 +1,20 @@
 """What scores an item for a person: one model release, trusted only after it scored its golden rows as promised."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Self
 
 import numpy as np
 from lightgbm import Booster
 from lightgbm.basic import LightGBMError
-from numpy.typing import NDArray
 
 from schemas.releases import Golden, Manifest
 from schemas.signals import FEATURES
 from udfs import trees
+from udfs.forest import Forest
 from udfs.releases import RefusedRelease
+from udfs.smooth import Column
 
 _TOLERANCE: Final = 1e-9
 
@@ -22,18 +25,18 @@ class Model:
 
     Attributes:
         version: The release, `m1`, `m2` ...
-        booster: The loaded LightGBM model.
+        forest: Its trees.
     """
 
     version: str
-    booster: Any
+    forest: Forest
 
     @classmethod
     def parse(cls, version: str, text: str, manifest: Manifest) -> Self:
-        """Load a model and hold it against its manifest.
+        """Read a model and hold it against its manifest, and LightGBM's reading too.
 
-        What the text check cannot see may still end the process inside LightGBM, so a text of unknown origin is tried
-        in another process first.
+        What our reading cannot see may still end the process inside LightGBM, so a text of unknown origin is tried in
+        another process first.
 
         Args:
             version: The release.
@@ -44,26 +47,15 @@ class Model:
             RefusedRelease: The text is no model, sees other features than ours, or scores its golden rows otherwise.
         """
         _check_features(version, "its manifest", manifest.features)
-        trees.check(version, text, len(FEATURES))
-        model = cls(version, _load(version, text))
-        _check_features(version, "the model", model.booster.feature_name())
-        _check_golden(model, manifest.golden)
+        read = trees.read(version, text, len(FEATURES))
+        _check_features(version, "the model", read.features)
+        model = cls(version, Forest.of(read))
+        for score in (partial(_load(version, text).predict, num_threads=1), model.forest.score):
+            _check_golden(version, score, manifest.golden)
         return model
 
-    def score(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Score items; a row's score does not depend on the rows beside it.
 
-        Args:
-            features: (rows, len(FEATURES)), C order.
-
-        Returns:
-            (rows,) scores on the model's own scale.
-        """
-        scores: NDArray[np.float64] = self.booster.predict(features, num_threads=1)
-        return scores
-
-
-def golden(text: str, rows: NDArray[np.float64]) -> Manifest:
+def golden(text: str, rows: Column) -> Manifest:
     """Write down what a model just trained says about some rows, for those who load it later.
 
     Args:
@@ -91,16 +83,16 @@ def _check_features(version: str, whose: str, names: list[str]) -> None:
             )
 
 
-def _check_golden(model: Model, expected: Golden) -> None:
+def _check_golden(version: str, score: Callable[[Column], Column], expected: Golden) -> None:
     rows = np.array([row for row in expected.rows if len(row) == len(FEATURES)], dtype=np.float64)
     if not len(rows) == len(expected.rows) == len(expected.scores):
-        raise RefusedRelease(f"model {model.version}: golden rows need {len(FEATURES)} numbers and a score each")
+        raise RefusedRelease(f"model {version}: golden rows need {len(FEATURES)} numbers and a score each")
     if not len(rows):
-        raise RefusedRelease(f"model {model.version}: its manifest holds no golden row")
-    off = np.abs(model.score(rows) - expected.scores)
+        raise RefusedRelease(f"model {version}: its manifest holds no golden row")
+    off = np.abs(score(rows) - expected.scores)
     if not (off <= _TOLERANCE).all():
         worst = int(np.argmax(off))
         raise RefusedRelease(
-            f"model {model.version}: golden row {worst} scores {off[worst]:.3g} off its manifest, "
+            f"model {version}: golden row {worst} scores {off[worst]:.3g} off its manifest, "
             f"at most {_TOLERANCE:.0e} is allowed"
         )

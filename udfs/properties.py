@@ -69,11 +69,18 @@ def scrubbed(page: str) -> str:
     return "/".join("*" if _names_someone(unquote(part)) else part for part in path.split("/")) or "/"
 
 
+def personal(text: str) -> bool:
+    """Whether a person could be found in a text, see `kept`.
+
+    >>> personal("ada@example.org"), personal("pro")
+    (True, False)
+    """
+    return bool(_TELLING.search(text) and (_ADDRESS.search(text) or _PERSONAL.search(text)))
+
+
 def _harmless(value: Scalar) -> TypeGuard[Kept]:
     if isinstance(value, str):
-        if len(value) > _LONGEST or not _TELLING.search(value):
-            return len(value) <= _LONGEST
-        return not (_ADDRESS.search(value) or _PERSONAL.search(value))
+        return len(value) <= _LONGEST and not personal(value)
     # Nothing is greater than an infinity, nor is NaN smaller than anything: neither can be written as JSON.
     return value is not None and abs(value) < _NINE_DIGITS
 

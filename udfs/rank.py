@@ -2,21 +2,26 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.decisions import Candidate, Versions, Why
+from schemas.decisions import SlotCard, Trace, Versions, Why
 from schemas.signals import FEATURES, USER_FEATURES
 from schemas.slots import Rerank
 from udfs.catalogue import Catalogue
+from udfs.choices import Choices
 from udfs.models import Model
+from udfs.smooth import Column
 
 Clicked = Sequence[str] | NDArray[Any]
 """The item each user clicked last, "" if none: a list, or a column of texts."""
 
 _UNKNOWN: Final = -1
+_USER_PLACES: Final = range(len(USER_FEATURES))
+_ITEM_PLACES: Final = range(len(USER_FEATURES), len(FEATURES))
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +54,7 @@ class Ranked:
     reason: Why
     ids: NDArray[np.object_]
     candidates: NDArray[np.intp]
-    scores: NDArray[np.float64]
+    scores: Column
     order: NDArray[np.intp]
 
     def items(self) -> list[list[str]]:
@@ -57,10 +62,22 @@ class Ranked:
         chosen: list[list[str]] = self.ids[np.take_along_axis(self.candidates, self.order, axis=1)].tolist()
         return chosen
 
-    def traces(self) -> list[list[Candidate]]:
-        """Per user, every candidate with its score, in the prefilter's order."""
-        pairs = zip(self.ids[self.candidates].tolist(), self.scores.tolist(), strict=True)
-        return [[*map(Candidate, items, scores)] for items, scores in pairs]
+    def choices(self, card_ids: Sequence[str], clicked: Sequence[str], expires: Sequence[int]) -> Choices:
+        """Make cards and traces. The order is certain, so its probability is 1.
+
+        Args:
+            card_ids: The decisions' ids.
+            clicked: The item each user clicked last, "" if none.
+            expires: ms since 1970.
+        """
+        among = self.candidates.shape[1]
+        scores = np.take_along_axis(self.scores, self.order, axis=1).tolist()
+        words = ([f"clicked:{item}" if item else "nothing clicked yet"] for item in clicked)
+        cards = [
+            SlotCard(card_id, "rerank", 1.0, self.reason, end, items, why=why)
+            for card_id, end, items, why in zip(card_ids, expires, self.items(), words, strict=True)
+        ]
+        return Choices(cards, [Trace(candidates=among, scores=of_items) for of_items in scores])
 
 
 def rerank(slot: Rerank, signals: Mapping[str, NDArray[Any]], clicked: Clicked, in_force: InForce) -> Ranked | None:
@@ -80,11 +97,7 @@ def rerank(slot: Rerank, signals: Mapping[str, NDArray[Any]], clicked: Clicked, 
         return None
     last = _last(catalogue, clicked)
     candidates = catalogue.candidates(slot.candidates)[_interests(catalogue, last)]
-    if model is None:
-        scores = catalogue.prior[candidates]
-    else:
-        rows = features(signals, clicked, catalogue, candidates)
-        scores = model.score(rows.reshape(-1, len(FEATURES))).reshape(candidates.shape)
+    scores = _scores(model, catalogue, slot.candidates, signals, last) if model else catalogue.prior[candidates]
     return Ranked(
         reason=Why.SCORE if model else Why.POPULAR,
         ids=catalogue.ids,
@@ -94,9 +107,16 @@ def rerank(slot: Rerank, signals: Mapping[str, NDArray[Any]], clicked: Clicked, 
     )
 
 
+@lru_cache(maxsize=64)
+def popular(slot: Rerank, catalogue: Catalogue | None) -> list[str] | None:
+    """Order a slot's items for those of whom nothing is known; None where there is nothing to show."""
+    ranked = rerank(slot, {}, [""], InForce(catalogue, None))
+    return ranked.items()[0] if ranked else None
+
+
 def features(
     signals: Mapping[str, NDArray[Any]], clicked: Clicked, catalogue: Catalogue, items: NDArray[np.intp]
-) -> NDArray[np.float64]:
+) -> Column:
     """Put users and items side by side, as a model sees them.
 
     Args:
@@ -108,16 +128,52 @@ def features(
     Returns:
         (users, items, len(FEATURES)) in the order of `FEATURES`.
     """
-    last = _last(catalogue, clicked)
-    interests = _interests(catalogue, last)
-    table = np.empty((*items.shape, len(FEATURES)), dtype=np.float64)
-    for place, name in enumerate(USER_FEATURES):
-        table[:, :, place] = signals[name][:, np.newaxis]
-    of_item = table[:, :, len(USER_FEATURES) :]
-    of_item[:, :, :3] = catalogue.features[items]
-    of_item[:, :, 3] = (catalogue.codes[items] == interests[:, np.newaxis]) & (interests != _UNKNOWN)[:, np.newaxis]
-    of_item[:, :, 4] = items == last[:, np.newaxis]
+    last = _last(catalogue, clicked)[:, np.newaxis]
+    of_users = [column[:, np.newaxis] for column in _of_users(signals)]
+    of_items = _of_items(catalogue, items, _interests(catalogue, last), items == last)
+    table = np.empty((*items.shape, len(FEATURES)))
+    for place, column in enumerate([*of_users, *of_items]):
+        table[:, :, place] = column
     return table
+
+
+def _scores(
+    model: Model, catalogue: Catalogue, count: int, signals: Mapping[str, NDArray[Any]], last: NDArray[np.intp]
+) -> Column:
+    """Score each user's candidates: what the model says of their `features`, to the bit, (users, candidates)."""
+    forest, interests, candidates = model.forest, _interests(catalogue, last), catalogue.candidates(count)
+    left_open = forest.left_open(_USER_PLACES, _of_users(signals))
+    raw = np.empty((len(last), candidates.shape[1]))
+    for interest in np.unique(interests).tolist():
+        users = np.flatnonzero(interests == interest)
+        raw[users] = forest.counted(left_open[users]) @ _worth(model, catalogue, count, interest)
+    # An item is worth something else to those who clicked it last.
+    users, places = np.nonzero(candidates[interests] == last[:, np.newaxis])
+    clicked = _of_items(catalogue, last[users], interests[users], np.ones(len(users), dtype=np.bool_))
+    own = left_open[users] & forest.left_open(_ITEM_PLACES, clicked)
+    raw[users, places] = forest.counted(own) @ forest.values
+    return forest.scale(raw)
+
+
+@lru_cache(maxsize=64)  # the interests of a slot or two, also while one release follows another
+def _worth(model: Model, catalogue: Catalogue, count: int, interest: int) -> Column:
+    """What each box adds to the scores of an interest's candidates, for those who leave it open, (boxes, items)."""
+    forest, items = model.forest, catalogue.candidates(count)[interest]
+    columns = _of_items(catalogue, items, np.int16(interest), np.zeros(len(items), dtype=np.bool_))
+    return np.ascontiguousarray((forest.counted(forest.left_open(_ITEM_PLACES, columns)) * forest.values).T)
+
+
+def _of_users(signals: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+    """Give the columns of `USER_FEATURES`."""
+    return [signals[name] for name in USER_FEATURES]
+
+
+def _of_items(
+    catalogue: Catalogue, items: NDArray[np.intp], interests: NDArray[np.int16] | np.int16, clicked: NDArray[np.bool_]
+) -> list[NDArray[Any]]:
+    """Give the columns of `ITEM_FEATURES`, each as `items`, beside the interest and the item somebody clicked last."""
+    same_interest = (catalogue.codes[items] == interests) & (interests != _UNKNOWN)
+    return [*np.moveaxis(catalogue.features[items], -1, 0), same_interest, clicked]
 
 
 def _last(catalogue: Catalogue, clicked: Clicked) -> NDArray[np.intp]:

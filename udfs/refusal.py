@@ -7,6 +7,7 @@ from typing import NamedTuple
 from msgspec import DecodeError, ValidationError
 
 from schemas.rejects import Reason, Rejected
+from udfs.properties import personal
 
 _PATH = re.compile(r" - at `(\$[^`]*)`$")
 _FIELD = re.compile(r"required field `([^`]*)`")
@@ -20,6 +21,7 @@ _VALIDATION = (
     (re.compile(r"out of range|`(int|float)( \| null)?` [<>]=?"), Reason.OUT_OF_RANGE),
 )
 _SURROGATE = re.compile("surrogate")
+_QUOTED = re.compile("['\"`](.*)['\"`]", re.DOTALL)
 
 
 class InadmissibleError(ValueError):
@@ -97,6 +99,8 @@ def rejection(error: Exception, body: bytes, place: Place, kept_bytes: int) -> R
     So much of the body's start as may be kept goes with it, base64.
     """
     reason, path, detail = explain(error)
+    # What is quoted helps to mend the sender, unless it names a person.
+    detail = _QUOTED.sub(lambda found: "'*'" if personal(found[1]) else found[0], detail)
     return Rejected(
         reason=reason,
         at=place.at,

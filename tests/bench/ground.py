@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from confluent_kafka.admin import AdminClient
+from msgspec import json
 from msgspec.structs import replace
 from redis import Redis
 
@@ -17,8 +18,10 @@ from jobs.local.stack import Stack
 from jobs.wiring import wire
 from jobs.wiring.handover import variables
 from jobs.wiring.settings import load
+from jobs.wiring.store import Store
 from schemas.settings import Settings, Topic
 from tests.bench.children import Usage, measured, started
+from tests.bench.stream import NORMS
 
 if TYPE_CHECKING:
     from subprocess import Popen
@@ -85,6 +88,8 @@ def ground(*, past: bool, **changes: str) -> Iterator[Ground]:
         admin = wire.admin(settings.kafka.bootstrap, settings.kafka.wait)
         create(admin, {name: _dated(topic) if past else topic for name, topic in settings.topics.items()})
         train.publish_demo(settings, SEED)
+        if not (store := Store(settings.releases.store)).index("norms"):
+            store.publish("norms", json.encode(NORMS), None, effective_at=0, reason="what the stream is made of")
         yield here
 
 

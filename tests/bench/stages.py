@@ -9,7 +9,7 @@ from typing import Final
 
 from pyflink.table import StatementSet, TableEnvironment, TableResult
 
-from jobs.personalize import DECISIONS, EVENTS, FAILED_WRITES, REFUSED, build, declare, planned
+from jobs.personalize import DECISIONS, EVENTS, FAILED_WRITES, NAMED, REFUSED, REPEATED, build, declare, planned
 from jobs.wiring.flow import environment, execute
 from jobs.wiring.jars import connectors
 from jobs.wiring.settings import load
@@ -24,7 +24,14 @@ BOUNDED: Final = Reading(bounded=True)
 _USER = Column("user_id", "STRING")
 _RECORD = Column("record", "STRING")
 _TIME = Column("event_time", "TIMESTAMP_LTZ(3)")
-_TEXTS: Final = frozenset({"user_id", "clicked"})
+_TEXTS: Final = frozenset({"user_id", "clicked", "account"})
+
+# What the job writes after it has looked for copies, written without a look.
+_READ_EVENTS: Final = f"INSERT INTO events SELECT {NAMED}, record, event_time FROM readings WHERE code > 0"
+_READ_REFUSED: Final = "INSERT INTO rejected SELECT record FROM readings WHERE code < 0"
+
+ONCE: Final = (EVENTS, REPEATED, REFUSED)
+"""The inserts of what was cleaned, each event once."""
 
 
 def discard(table: TableEnvironment, name: str, taken: list[Column]) -> None:
@@ -32,13 +39,13 @@ def discard(table: TableEnvironment, name: str, taken: list[Column]) -> None:
     table.execute_sql(ddl(name, taken, {"connector": "blackhole"}))
 
 
-def until(*inserts: str) -> Callable[[TableEnvironment, Settings], StatementSet]:
-    """Lay the job as far as some of its own inserts need it, into sinks that throw everything away."""
+def until(*inserts: str, serve: bool = False) -> Callable[[TableEnvironment, Settings], StatementSet]:
+    """Lay the job as far as some inserts need it, into sinks that throw everything away; Redis is none of them."""
 
     def lay(table: TableEnvironment, settings: Settings) -> StatementSet:
-        declare(table, settings, BOUNDED)
-        discard(table, "events", [_USER, _RECORD, _TIME])
-        discard(table, "decisions", [_USER, _RECORD, _TIME])
+        declare(table, settings, BOUNDED, serve=serve)
+        for keyed in ("events", "duplicates", "decisions"):
+            discard(table, keyed, [_USER, _RECORD, _TIME])
         discard(table, "rejected", [_RECORD])
         flow = table.create_statement_set()
         for insert in inserts:
@@ -59,7 +66,7 @@ def read(table: TableEnvironment, settings: Settings) -> StatementSet:
 
 def sliced(table: TableEnvironment, settings: Settings) -> StatementSet:
     """Lay the job as far as its slices."""
-    flow = until(EVENTS, REFUSED)(table, settings)
+    flow = until(*ONCE)(table, settings)
     names = table.from_path("slices").get_schema().get_field_names()
     discard(table, "all_slices", [Column(name, "STRING" if name in _TEXTS else "BIGINT") for name in names])
     flow.add_insert_sql("INSERT INTO all_slices SELECT * FROM slices")
@@ -68,7 +75,7 @@ def sliced(table: TableEnvironment, settings: Settings) -> StatementSet:
 
 def due(table: TableEnvironment, settings: Settings) -> StatementSet:
     """Lay the job as far as the moments that are due, with their running sums."""
-    flow = until(EVENTS, REFUSED)(table, settings)
+    flow = until(*ONCE)(table, settings)
     discard(table, "moments", columns(Moment))
     flow.add_insert_sql("INSERT INTO moments SELECT * FROM due")
     return flow
@@ -81,17 +88,18 @@ def whole(table: TableEnvironment, settings: Settings) -> StatementSet:
 
 STAGES: Final[Mapping[str, Callable[[TableEnvironment, Settings], StatementSet]]] = {
     "source": read,
-    "decode": until(EVENTS, REFUSED),
+    "decode": until(_READ_EVENTS, _READ_REFUSED),
+    "once": until(*ONCE),
     "slices": sliced,
     "signals": due,
-    "decide": until(EVENTS, REFUSED, DECISIONS),
-    "redis": until(EVENTS, REFUSED, DECISIONS, FAILED_WRITES),
+    "decide": until(*ONCE, DECISIONS),
+    "redis": until(*ONCE, DECISIONS, FAILED_WRITES, serve=True),
     "kafka": whole,
 }
 """Each is the one before and a step more; the last is the whole job."""
 
 _FOLDED: Final = frozenset({"signals", "decide", "redis", "kafka"})
-"""Those that have the fold whose memory is set in the compiled plan."""
+"""Those that have all the folds whose memory is set in the compiled plan; no run lasts as long as any memory."""
 
 
 def run(stage: str, settings: Settings) -> None:

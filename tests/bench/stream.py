@@ -1,5 +1,6 @@
 """What a busy site's visitors do, made up: sessions of minutes, an event every few seconds, a seed for all of it."""
 
+import heapq
 import os
 import sys
 import threading
@@ -7,6 +8,7 @@ import time
 from argparse import ArgumentParser
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -19,13 +21,15 @@ from jobs.pulse import keep_alive
 from jobs.wiring import wire
 from jobs.wiring.settings import load
 from jobs.wiring.store import Store
+from schemas.events import Kind
+from schemas.norms import Population, Quartiles, Typical
 from udfs.catalogue import Catalogue
 
 SHARES: Final = {
     "view": 0.22,
     "click": 0.11,
     "scroll": 0.24,
-    "hover": 0.13,
+    "hover": 0.127,
     "dwell": 0.16,
     "exposure": 0.08,
     "search": 0.02,
@@ -35,6 +39,8 @@ SHARES: Final = {
     "form": 0.01,
     "rage": 0.003,
     "error": 0.005,
+    "identify": 0.002,
+    "consent": 0.001,
 }
 """What share of the events each kind has."""
 
@@ -46,7 +52,49 @@ JUNK: Final = (
 )
 """Records that are no events: broken, of an unknown kind, without a user, out of range."""
 
+NORMS: Final = Population(
+    since=0,
+    until=0,
+    kinds={
+        Kind.DWELL: Typical(dwell_ms=Quartiles(100_000, 1151, 2773, 5545)),
+        Kind.PURCHASE: Typical(value=Quartiles(10_000, 2, 3, 4)),
+        Kind.RATE: Typical(value=Quartiles(10_000, 2, 3, 4)),
+    },
+)
+"""What is normal in such a stream; of the dwells about 1 % lie beyond their fence."""
+
+GRANTED: Final = {"personalize": True, "learn": True, "measure": True}
+
+_PARTLY: Final[tuple[dict[str, bool], ...]] = (
+    {},
+    {"measure": True},
+    {"personalize": True},
+    {"personalize": True, "measure": True},
+)
+"""What the few have agreed to who have not agreed to everything."""
+
+_ONE_IN: Final = 1000
+"""Of so many people, each of `_PARTLY` is said by one."""
+
+_ENGINES: Final = (
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/{}.0.0.0 Safari/537.36",
+    "Mozilla/5.0 (Linux; Android 14) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/{}.0.0.0 Mobile Safari/537.36",
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.{} (KHTML, like Gecko) Mobile/15E148",
+    "Mozilla/5.0 (Macintosh; Intel Mac OS X 10.15; rv:{0}.0) Gecko/20100101 Firefox/{0}.0",
+)
+AGENTS: Final = (
+    "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)",
+    *(engine.format(version) for version in range(80, 130) for engine in _ENGINES),
+)
+"""What browsers say of themselves, and one robot; each person has one."""
+
+_LANGUAGES: Final = ("en-GB", "de-DE", "fr", "es-ES", "pt-BR", "el-GR", "ja-JP")
+_ZONES: Final = ("Europe/London", "Europe/Berlin", "Europe/Paris", "America/Sao_Paulo", "Europe/Athens", "Asia/Tokyo")
+
 _JUNK_SHARE: Final = 0.002
+_LATE_SHARE: Final = 0.001  # lay on a device for an hour
+_COPY_SHARE: Final = 0.01
+_COPY_MS: Final = 2_000.0  # mean time until a tracker that heard no answer sends once more
 _WITH_ITEM: Final = frozenset({"view", "click", "hover", "dwell", "cart", "purchase", "rate"})
 _ARMS: Final = ("plain", "short_visual", "story")
 _PAGES: Final = ("/", "/sport", "/travel", "/science", "/search")
@@ -115,13 +163,32 @@ def moments(shape: Shape) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def records(shape: Shape, items: Sequence[str], start_ms: int) -> Iterator[Record]:
-    """Write the stream down as a tracker would, in the order of time.
+    """Write the stream down as trackers would, in the order of time, with what they send twice.
 
     Args:
         shape: how much happens.
         items: ids of the catalogue.
         start_ms: when the stream starts, ms since 1970.
     """
+    return islice(_repeated(_said(shape, items, start_ms), shape), shape.events)
+
+
+def _repeated(stream: Iterator[Record], shape: Shape) -> Iterator[Record]:
+    """Send some records once more, a moment later."""
+    rng = np.random.default_rng((shape.seed, shape.events, 2))
+    copied = (rng.random(shape.events) < _COPY_SHARE).tolist()
+    after_ms = rng.exponential(_COPY_MS, shape.events).astype(np.int64).tolist()
+    waiting: list[Record] = []
+    for row, record in enumerate(stream):
+        while waiting and waiting[0].at_ms < record.at_ms:
+            yield heapq.heappop(waiting)
+        yield record
+        if copied[row]:
+            heapq.heappush(waiting, record._replace(at_ms=record.at_ms + after_ms[row]))
+    yield from sorted(waiting)
+
+
+def _said(shape: Shape, items: Sequence[str], start_ms: int) -> Iterator[Record]:
     rng = np.random.default_rng((shape.seed, shape.events, 1))
     offsets, who = moments(shape)
     n = shape.events
@@ -131,7 +198,7 @@ def records(shape: Shape, items: Sequence[str], start_ms: int) -> Iterator[Recor
     page, arm = rng.integers(0, len(_PAGES), n).tolist(), rng.integers(0, len(_ARMS), n).tolist()
     dwell_ms, scroll = rng.exponential(4000.0, n).astype(np.int64).tolist(), rng.random(n).round(3).tolist()
     ids, junk = rng.integers(0, 2**63, n).tolist(), (rng.random(n) < _JUNK_SHARE).tolist()
-    delay_ms = rng.exponential(80.0, n).astype(np.int64).tolist()
+    delay_ms = (rng.exponential(80.0, n) + 3_600_000 * (rng.random(n) < _LATE_SHARE)).astype(np.int64).tolist()
     encode = json.Encoder().encode
     for row, (offset, person) in enumerate(zip(offsets.tolist(), who.tolist(), strict=True)):
         at_ms, key = start_ms + offset, f"u{person:06d}"
@@ -145,6 +212,7 @@ def records(shape: Shape, items: Sequence[str], start_ms: int) -> Iterator[Recor
             "event_id": f"{ids[row]:016x}",
             "occurred_at": at_ms - delay_ms[row],
             "page": _PAGES[page[row]],
+            "consent": _PARTLY[person % _ONE_IN] if person % _ONE_IN < len(_PARTLY) else GRANTED,
         }
         if kind in _WITH_ITEM:
             event["item"] = items[item[row]]
@@ -156,7 +224,22 @@ def records(shape: Shape, items: Sequence[str], start_ms: int) -> Iterator[Recor
             event |= {"slot": "hero", "decision_id": f"{ids[row] % 2**48:012x}.hero", "shown": _ARMS[arm[row]]}
         elif kind in ("purchase", "rate"):
             event["value"] = float(1 + ids[row] % 5)
+        else:
+            event |= _of_the_person(kind, person, ids[row])
         yield Record(at_ms, key, encode(event))
+
+
+def _of_the_person(kind: str, person: int, number: int) -> dict[str, Any]:
+    """Say what some kinds of event tell of their person."""
+    if kind == "view":
+        return {
+            "user_agent": AGENTS[person % len(AGENTS)],
+            "language": _LANGUAGES[person % len(_LANGUAGES)],
+            "time_zone": _ZONES[person % len(_ZONES)],
+        }
+    if kind == "identify":
+        return {"account_id": f"member{person}"}
+    return {"consent": GRANTED | {"personalize": number % 2 == 0}} if kind == "consent" else {}
 
 
 def catalogue_items(store: str) -> list[str]:

@@ -4,15 +4,18 @@ import gzip
 from base64 import b64decode
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from ipaddress import ip_address
 from json import loads
+from re import findall, search, split
 from typing import Any, Final, NamedTuple
+from urllib.parse import unquote
 
 from confluent_kafka import KafkaError, Message
 from msgspec import json
 
 from jobs.local import feed
 from jobs.wiring import Refusal, wire
-from jobs.wiring.keys import pseudonym_key
+from jobs.wiring.keys import key_ring
 from schemas.events import PULSE_BODY, Event
 from schemas.rejects import MEANING, Rejected
 from tests.claims.claim import Claim, Result, folder, shared
@@ -21,7 +24,10 @@ from udfs.pseudonym import pseudonymiser
 
 CLAIM: Final = Claim(
     name="hostile",
-    sentence="Hostile input becomes events that keep each word, or rejections with a reason; the job does not restart.",
+    sentence=(
+        "Hostile input becomes events that keep each word but those in a page that may name somebody, or rejections"
+        " with a reason; the job does not restart."
+    ),
     bar="every record accounted for; 0 rejections without a reason; 0 restarts; 0 altered texts; 0 raw user ids",
 )
 
@@ -30,6 +36,8 @@ MARK: Final = "raw-user-"
 
 ATTACKED: Final = ("user_id", "item", "page", "event_id", "kind")
 TEXTS: Final = ("event_id", "item", "page")
+REPEATS: Final = 5
+"""Events that are sent twice, as a tracker that retries does."""
 ALL_THROUGH_S: Final = 180.0
 
 
@@ -79,43 +87,58 @@ def everything() -> Iterator[Hostile]:
     users = (f"{MARK}{number}" for number in numbers)
     yield from map(Hostile, _bodies(users))
     yield from _wrapped(users)
+    yield from _repeated(users)
 
 
 def judged(running: Live, fed: list[Hostile]) -> Result:
     """Hold what came out against what went in."""
     raw = [taken for taken in running.taken("clicks") if taken.body != PULSE_BODY]
-    events = [taken.body or b"" for taken in running.taken("events")]
-    rejected = [json.decode(taken.body or b"", type=Rejected) for taken in running.taken("rejected")]
-    decisions = [taken.body or b"" for taken in running.taken("decisions")]
+    events, copies, refusals, decisions = (
+        [taken.body or b"" for taken in running.taken(topic)]
+        for topic in ("events", "duplicates", "rejected", "decisions")
+    )
+    rejected = [json.decode(refusal, type=Rejected) for refusal in refusals]
     refused = {(each.partition, each.offset): each for each in rejected}
     accepted = [taken for taken in raw if (taken.partition, taken.offset) not in refused]
     expected = Counter(_expected(running, taken) for taken in accepted)
-    found = Counter(_said(json.decode(event, type=Event)) for event in events)
+    found = Counter(_said(json.decode(event, type=Event)) for event in (*events, *copies))
     hidden = {said[0] for said in found}
     decided = {json.decode(decision)["user_id"] for decision in decisions}
     verdicts = {each.body: each.verdict for each in fed if each.verdict}
     facts: dict[str, Any] = {
         "fed": len(fed),
         "events": len(events),
+        "duplicates": len(copies),
+        "scrubbed_pages": sum(_scrubbed(taken) for taken in accepted),
         # A list of several odd things is one record and a rejection for each of them, by its path.
         "rejected": len(refused),
         "rejections": len(rejected),
-        "unaccounted": len(fed) - len(events) - len(refused),
+        "unaccounted": len(fed) - len(events) - len(copies) - len(refused),
+        "duplicates_too_many": len(copies) - REPEATS,
         "places_rejected_twice": len(rejected) - len({(each.partition, each.offset, each.path) for each in rejected}),
         "without_reason": sum(each.reason not in MEANING for each in rejected),
         "altered": (expected - found).total() + (found - expected).total(),
         "undecided": len(hidden - decided),
-        "leaks": _leaks(running, accepted, [*events, *decisions]),
+        "leaks": _leaks(running, accepted, [*events, *copies, *decisions], refusals),
         "restarts": running.restarts(),
         "failures": running.failures(),
         "reasons": dict(sorted(Counter(each.reason.value for each in rejected).items())),
         "json_judged_otherwise": _otherwise(accepted, raw, verdicts),
     }
-    must_be_nothing = ("unaccounted", "places_rejected_twice", "without_reason", "altered", "undecided", "leaks")
+    must_be_nothing = (
+        "unaccounted",
+        "duplicates_too_many",
+        "places_rejected_twice",
+        "without_reason",
+        "altered",
+        "undecided",
+        "leaks",
+    )
     return Result(
         figure=(
-            f"{len(fed):,} fed = {len(events):,} events + {len(refused):,} rejected; {facts['without_reason']} without"
-            f" a reason; {facts['restarts']} restarts; {facts['altered']} altered; {facts['leaks']} raw user ids"
+            f"{len(fed):,} fed = {len(events):,} events + {len(copies)} duplicates + {len(refused):,} rejected;"
+            f" {facts['without_reason']} without a reason; {facts['restarts']} restarts; {facts['altered']} altered"
+            f" ({facts['scrubbed_pages']} pages scrubbed as documented); {facts['leaks']} raw user ids"
         ),
         passed=not any(facts[name] for name in (*must_be_nothing, "restarts", "failures")),
         details=facts,
@@ -133,6 +156,8 @@ def _bodies(users: Iterator[str]) -> Iterator[bytes | None]:
     yield event(b',"page":"\xff\xfe"')
     yield event(b',"page":"\xc0\x80"')
     yield event(b',"page":"\xed\xa0\x80"')
+    # What nobody reads is not decoded, so this is an event.
+    yield event(b',"unknown":"\xff\xfe"')
     yield event(b',"page":"a\0b"')
     for field in (b"page", b"item", b"event_id", b"slot", b"shown", b"decision_id", b"unknown"):
         for text in (rb"\ud800", rb"\udc00\ud800", rb"\u0000", rb"\ufffe", rb"\ud83d\ude00", b"}{", b"x" * 300):
@@ -166,6 +191,13 @@ def _wrapped(users: Iterator[str]) -> Iterator[Hostile]:
         yield Hostile(json.encode({"user_id": user, "kind": "click", "item": "a"}), key=key, headers=junk)
 
 
+def _repeated(users: Iterator[str]) -> Iterator[Hostile]:
+    """Good events with hostile ids, each of them sent twice: the second is no news."""
+    ids = ("0", " ", "\u202e", "null", "x" * 256)
+    for event_id, user in zip(ids, users, strict=False):
+        yield from [Hostile(json.encode({"user_id": user, "kind": "click", "event_id": event_id}))] * 2
+
+
 def _produce(bootstrap: str, fed: Iterable[Hostile]) -> None:
     missed: list[str] = []
 
@@ -182,7 +214,7 @@ def _produce(bootstrap: str, fed: Iterable[Hostile]) -> None:
 
 
 def _through(running: Live) -> int:
-    return sum(feed.length(running.settings.kafka.bootstrap, topic) for topic in ("events", "rejected"))
+    return sum(feed.length(running.settings.kafka.bootstrap, topic) for topic in ("events", "duplicates", "rejected"))
 
 
 Said = tuple[str | None, ...]
@@ -194,20 +226,58 @@ def _said(event: Event) -> Said:
 
 def _expected(running: Live, taken: feed.Taken) -> Said:
     """What an accepted record must say downstream; read by Python's own rules, not by the job's."""
-    record = loads(taken.body or b"")
-    return (_hidden(running, record["user_id"]), record["kind"], *(record.get(name) for name in TEXTS))
+    record = _read(taken)
+    texts = (_harmless(record[name]) if name == "page" and record.get(name) else record.get(name) for name in TEXTS)
+    return (_hidden(running, record["user_id"]), record["kind"], *texts)
+
+
+def _read(taken: feed.Taken) -> dict[str, Any]:
+    record: dict[str, Any] = loads((taken.body or b"").decode(errors="replace"))
+    return record
+
+
+def _scrubbed(taken: feed.Taken) -> bool:
+    page = _read(taken).get("page") or ""
+    return page != "" and _harmless(page) != page
+
+
+def _harmless(page: str) -> str:
+    """Take out of a page what the contract says is taken out, in other words than the job's.
+
+    Query and fragment; and between slashes whatever holds an e-mail address, an address on the net, or nine digits or
+    more with signs between or a plus before, percent-encoded or not.
+    """
+    parts = split("[?#]", page, maxsplit=1)[0].split("/")
+    return "/".join("*" if _names_someone(unquote(part)) else part for part in parts) or "/"
+
+
+def _names_someone(part: str) -> bool:
+    digits = findall(r"\+?\d(?:[\s.,()/+\u2010-\u2015-]{0,3}\d){8,}", part)
+    return (
+        search(r"[^\s@]@[^\s@]", part) is not None
+        or any(_is_address(word) for word in split(r"[^0-9a-fA-F:.]+", part))
+        or any(not number.isdecimal() for number in digits)
+    )
+
+
+def _is_address(word: str) -> bool:
+    try:
+        ip_address(word.strip("."))
+    except ValueError:
+        return False
+    return True
 
 
 def _hidden(running: Live, user_id: str) -> str:
-    conf = running.settings.pseudonyms
-    return pseudonymiser(pseudonym_key(conf, {}), conf.key_id)(user_id)
+    key = key_ring(running.settings.pseudonyms, {})[0]
+    return pseudonymiser(key.secret, key.id)(user_id)
 
 
-def _leaks(running: Live, accepted: Iterable[feed.Taken], records: list[bytes]) -> int:
+def _leaks(running: Live, accepted: Iterable[feed.Taken], records: list[bytes], refusals: list[bytes]) -> int:
     """Count outputs that show a raw user id: a marked one anywhere, a hostile one in its own user's records."""
-    users = (loads(taken.body or b"")["user_id"] for taken in accepted)
+    users = (_read(taken)["user_id"] for taken in accepted)
     raw = {_hidden(running, user): user for user in users}
-    marked = sum(MARK.encode() in output for output in (*records, *running.stored()))
+    marked = sum(MARK.encode() in output for output in (*records, *refusals, *running.stored()))
     own = sum(raw[record["user_id"]] in _texts(record) for record in map(json.decode, records))
     return marked + own
 

@@ -1,6 +1,7 @@
 """The main job as it runs in earnest, on an embedded broker and cache, for claims that disturb it."""
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -63,6 +64,17 @@ class Live:
         """What made it restart, in the words of its exception history."""
         history = self._rest(f"jobs/{self._job_id()}/exceptions")["exceptionHistory"]["entries"]
         return [entry["stacktrace"].splitlines()[0] for entry in history]
+
+    def checkpoints(self) -> int:
+        """How many have been completed since the job was started or restored."""
+        return int(self._rest(f"jobs/{self._job_id()}/checkpoints")["counts"]["completed"])
+
+    def kill_workers(self) -> int:
+        """Kill -9 all of them; how many there were."""
+        found = self.workers()
+        for pid in found:
+            os.kill(pid, signal.SIGKILL)
+        return len(found)
 
     def stored(self) -> list[bytes]:
         """Every key in Redis, and the value of every user's."""

@@ -1,17 +1,25 @@
 """Writing to Redis when it is well, down, slow, full or read-only: scoring goes on, and writing heals by itself."""
 
+import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from msgspec import json
 from msgspec.structs import replace
 from redis import Redis
 
 from jobs.local import processes
 from jobs.local.cache import Cache
 from jobs.wiring.cards import Cards, Entry, Fate
+from jobs.wiring.serving import Serving
 from jobs.wiring.settings import load
+from schemas.events import PULSE_USER
+from schemas.rejects import Reason, Rejected
+from udfs.decide import Verdict
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LATER = int(time.time() * 1000) + 3_600_000
@@ -94,6 +102,49 @@ def test_after_a_failure_writes_are_skipped_for_a_while_and_then_resume(
     clock.now += 2.0
     assert cards.put([entry("a", 1)]) == [Fate.WRITTEN]
     assert cards.trouble == ""
+
+
+def test_a_decision_that_does_not_reach_redis_is_a_rejection_with_its_reason_and_a_pulse_is_none(cache: Cache) -> None:
+    conf = load(REPOSITORY, "local", {}, []).settings.redis
+
+    def served(*users: str) -> list[tuple[str, Reason, str] | None]:
+        """Write a decision for each, as a worker that has just started does."""
+        cards = Cards(replace(conf, url=cache.url, keys_per_call=1), time.monotonic)
+        serving = Serving(cards, conf.grace, lambda: LATER, {}, logging.getLogger("served"))
+        seqs = np.full(len(users), LATER)
+        columns = {"user_id": np.array(users, dtype=object), "account": np.full(len(users), "", dtype=object)}
+        verdict = Verdict(f'{{"v":1,"seq":{LATER}}}', None, LATER)
+        said = serving.serve({**columns, "slice_end": seqs, "first_ms": seqs}, [verdict] * len(users))
+        found = [json.decode(each, type=Rejected) if each else None for each in said]
+        return [(each.user_id, each.reason, each.detail[:15]) if each else None for each in found]
+
+    assert served(PULSE_USER, "k0:a", "k0:b") == [None, None, None]
+    cache.stop(0)
+    assert served("k0:a", "k0:b") == [
+        ("k0:a", Reason.WRITE_FAILED, "ConnectionError"),
+        ("k0:b", Reason.WRITE_SKIPPED, "ConnectionError"),
+    ]
+    assert served(PULSE_USER, "k0:a") == [None, ("k0:a", Reason.WRITE_SKIPPED, "ConnectionError")]
+    cache.launch()
+    cache.await_ready(10_000)
+
+
+def test_how_long_people_waited_is_sent_once_a_second_and_at_the_end(cards: Cards, cache: Cache, clock: Clock) -> None:
+    def counted() -> dict[bytes, bytes]:
+        with Redis.from_url(cache.url) as redis:
+            found: Any = redis.hgetall("tt:lag:8")  # typed as if it might be awaited
+            return dict(found)
+
+    cards.put([entry("a", 1)])
+    for _ in range(3):
+        cards.count_lags(8, {110: 2})
+    assert counted() == {b"110": b"2"}
+    clock.now += 1.0
+    cards.count_lags(8, {7: 1})
+    assert counted() == {b"110": b"6", b"7": b"1"}
+    cards.count_lags(8, {7: 1})
+    cards.close()
+    assert counted() == {b"110": b"6", b"7": b"2"}
 
 
 def test_a_restarted_server_that_forgot_the_script_is_taught_it_again(cards: Cards, cache: Cache) -> None:

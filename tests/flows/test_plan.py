@@ -41,7 +41,6 @@ def plan(flow: StatementSet) -> str:
         ("OverAggregate(", 4),
         ("unpack(", 1),
         (" decide(", 1),
-        ("serve(", 1),
         ("Sink(", 4),
     ],
 )

@@ -237,3 +237,15 @@ def test_a_batch_gives_its_first_event_and_the_others_packed_in_order() -> None:
 
 def test_a_record_of_no_events_is_refused() -> None:
     assert refused(b'{"batch":[]}')[0] == "wrong_length"
+
+
+def test_a_page_never_names_the_person_who_reads_it() -> None:
+    row = consented('"user_id":"raw 1","kind":"view","page":"/u/raw%201/of/raw 1/raw 11"')
+    assert event(row)["page"] == "/u/*/of/*/raw 11"
+
+
+def test_a_refusal_quotes_what_helps_and_no_address() -> None:
+    kinds = (("zoom", "'zoom'"), ("ada@example.com", "'*'"), ("198.51.100.7", "'*'"))
+    for kind, shown in kinds:
+        record = json.loads(read(f'{{"user_id":"ada","kind":"{kind}"}}'.encode()).record or "")
+        assert record["detail"] == f"Invalid enum value {shown}"

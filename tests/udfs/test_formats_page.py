@@ -11,7 +11,8 @@ from msgspec.structs import fields
 
 from schemas.events import RawEvent
 from schemas.formats import Format
-from tests.claims.claim import Skipped
+from tests.claims import edge_cases
+from tests.claims.claim import Skipped, settings, shared
 from tests.claims.payloads import PAGE, Row, Sample, counted, tables
 from udfs.payloads.mapping import reader
 from udfs.refusal import explain
@@ -60,6 +61,16 @@ def test_a_sample_becomes_what_its_table_says(sample: Sample, rows: list[Row]) -
         assert rows == counted(sample, FORMATS)
     except Skipped as skipped:
         pytest.skip(str(skipped))
+
+
+def test_the_edge_cases_of_snowplows_rows_become_what_their_table_says() -> None:
+    local = settings(f"clean.format={edge_cases.FORM}")
+    try:
+        past = edge_cases.past(shared(edge_cases.SAMPLE), local)
+    except Skipped as skipped:
+        pytest.skip(str(skipped))
+    said = {case: met for case, (met, _) in edge_cases.promised(TEXT).items()}
+    assert said == edge_cases.read(past, local)
 
 
 def test_the_page_names_every_format_and_every_word_of_a_declaration() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from schemas.decisions import Candidate, Why
+from schemas.decisions import Trace, Why
 from schemas.releases import Golden, Manifest
 from schemas.signals import FEATURES, USER_FEATURES
 from schemas.slots import Rerank
@@ -84,9 +84,7 @@ def test_without_a_model_the_list_is_the_most_popular_and_says_so() -> None:
     assert ranked is not None
     assert ranked.reason is Why.POPULAR
     assert ranked.items() == [["rome", "moon"]]
-    assert ranked.traces() == [
-        [Candidate("rome", 1.0), Candidate("moon", 0.5), Candidate("oslo", 0.5), Candidate("ski", 0.25)]
-    ]
+    assert ranked.choices(["d1.feed"], [""], [7]).traces == [Trace(candidates=4, scores=[1.0, 0.5])]
 
 
 def test_the_model_puts_the_interest_clicked_last_first(model: Model) -> None:
@@ -97,12 +95,22 @@ def test_the_model_puts_the_interest_clicked_last_first(model: Model) -> None:
     assert [set(items) for items in ranked.items()] == [{"ski", "bike"}, {"rome", "oslo"}]
 
 
-def test_the_order_can_be_recomputed_from_the_trace(model: Model) -> None:
-    in_force = InForce(Catalogue.parse("c1", SHELF), model)
-    ranked = rerank(Rerank(length=4, candidates=6), busy(50), ["ski"] * 50, in_force)
+def test_a_score_is_to_the_bit_what_the_model_says_of_the_features(model: Model) -> None:
+    catalogue, clicked = Catalogue.parse("c1", SHELF), [("ski", "rome", "", "moon", "gone")[n % 5] for n in range(50)]
+    ranked = rerank(Rerank(length=4, candidates=6), busy(50), clicked, InForce(catalogue, model))
     assert ranked is not None
-    for items, trace in zip(ranked.items(), ranked.traces(), strict=True):
-        assert items == [candidate.item for candidate in sorted(trace, key=lambda candidate: -candidate.score)][:4]
+    table = features(busy(50), clicked, catalogue, ranked.candidates)
+    assert ranked.scores.ravel().tolist() == model.forest.score(table.reshape(-1, len(FEATURES))).tolist()
+
+
+def test_the_trace_holds_the_scores_of_the_items_shown_best_first(model: Model) -> None:
+    ranked = rerank(
+        Rerank(length=4, candidates=6), busy(50), ["ski"] * 50, InForce(Catalogue.parse("c1", SHELF), model)
+    )
+    assert ranked is not None
+    traces = ranked.choices(["d1.feed"] * 50, ["ski"] * 50, [7] * 50).traces
+    assert {trace.candidates for trace in traces} == {6}
+    assert [trace.scores for trace in traces] == [sorted(scores, reverse=True)[:4] for scores in ranked.scores.tolist()]
 
 
 def test_equal_scores_stay_in_the_prefilters_order() -> None:
@@ -151,11 +159,11 @@ def test_a_list_does_not_depend_on_who_else_is_in_the_bundle(model: Model) -> No
     clicked = [("ski", "rome", "", "moon", "gone")[user % 5] for user in range(users)]
     in_force = InForce(Catalogue.parse("c1", SHELF), model)
 
-    def told(rows: NDArray[np.intp]) -> list[tuple[int, list[str], list[Candidate]]]:
+    def told(rows: NDArray[np.intp]) -> list[tuple[int, list[str], list[float]]]:
         own = {name: column[rows] for name, column in signals.items()}
         ranked = rerank(slot, own, [clicked[row] for row in rows], in_force)
         assert ranked is not None
-        return list(zip(rows.tolist(), ranked.items(), ranked.traces(), strict=True))
+        return list(zip(rows.tolist(), ranked.items(), ranked.scores.tolist(), strict=True))
 
     at_once = told(np.arange(users))
     one_by_one = [told(np.array([user]))[0] for user in range(users)]
@@ -237,7 +245,7 @@ def test_a_model_of_a_single_leaf_is_a_model() -> None:
     data = lightgbm.Dataset(np.zeros((50, len(FEATURES))), np.ones(50), feature_name=list(FEATURES))
     flat = lightgbm.train({"objective": "regression", "verbosity": -1}, data, 2).model_to_string()
     rows = np.zeros((2, len(FEATURES)))
-    assert Model.parse("m1", flat, golden(flat, rows)).score(rows).tolist() == [1.0, 1.0]
+    assert Model.parse("m1", flat, golden(flat, rows)).forest.score(rows).tolist() == [1.0, 1.0]
 
 
 @pytest.mark.parametrize(
@@ -255,6 +263,7 @@ def test_a_model_of_a_single_leaf_is_a_model() -> None:
         ("num_cat=0", "num_cat=1", "tree 0: categorical splits and linear leaves are not taken"),
         ("is_linear=0", "is_linear=1", "tree 0: categorical splits and linear leaves are not taken"),
         ("split_feature=13", "split_feature=99", "tree 0: a split on a feature that is none of the 15"),
+        ("decision_type=2", "decision_type=6", "tree 0: a split takes 0 for a missing value"),
         ("decision_type=2", "decision_type=1", "tree 0: a categorical split"),
         ("left_child=1", "left_child=0", "tree 0: its branches form no tree"),
         (r"threshold=\d\.", "threshold=x.", "tree 0: could not convert"),

@@ -53,12 +53,14 @@ def number(value: Any, source: Source) -> Any:
 
     >>> number("1.5", Source(type="numeral")), number("7", Source(type="numeral")), number(90, Source(scale=0.01))
     (1.5, 7, 0.9)
+    >>> number(10**400, Source(scale=0.01))
+    1e+16
     """
     if source.type == "numeral" and isinstance(value, str):
         if not _NUMERAL.fullmatch(value):
             raise ValidationError("Expected a number, got `str`")
         value = int(value) if value.lstrip("+-").isdecimal() and len(value) < 20 else float(value)  # noqa: PLR2004
-    return value if source.scale == 1 or not _counts(value) else value * source.scale
+    return value if source.scale == 1 or not _counts(value) else _held(value) * source.scale
 
 
 def duration_ms(value: Any, source: Source) -> int:
@@ -73,7 +75,7 @@ def duration_ms(value: Any, source: Source) -> int:
     found = number(value, source)
     if not _counts(found):
         raise ValidationError(f"Expected a duration ({source.unit or 'ms'}), got `{kind_of(value)}`")
-    return round(min(max(found, -_BEYOND), _BEYOND) * _SCALE[source.unit or "ms"])
+    return round(_held(found) * _SCALE[source.unit or "ms"])
 
 
 def moment_ms(value: Any, source: Source) -> int:
@@ -176,6 +178,11 @@ READINGS: Final[Mapping[str, Callable[[Any, Source], Any]]] = {
     **dict.fromkeys(("robot", "gpc"), flag),
 }
 """Field -> how it is read; the rest is text."""
+
+
+def _held(value: float) -> float:
+    """Keep a number within what arithmetic takes; beyond that it is out of any field's range all the same."""
+    return min(max(value, -_BEYOND), _BEYOND)
 
 
 def _counts(value: Any) -> TypeGuard[int | float]:

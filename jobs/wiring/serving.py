@@ -1,0 +1,122 @@
+"""Hands the decisions of a bundle to the pages: cards to Redis, how long people waited, and what did not go through."""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final, Protocol
+
+import numpy as np
+from msgspec import json
+
+from jobs.wiring.cards import SEVERITY, Cards, Entry, Fate
+from schemas.decisions import Heartbeat
+from schemas.events import PULSE_USER
+from schemas.rejects import Reason, Rejected
+from udfs.decide import Columns, Verdict
+from udfs.lags import histogram
+
+HEARTBEAT_TTL_MS: Final = 3_600_000
+"""A pipeline silent for an hour has no heartbeat left to misread."""
+
+_MINUTE_MS: Final = 60_000
+_REASONS: Final = {Fate.FAILED: Reason.WRITE_FAILED, Fate.SKIPPED: Reason.WRITE_SKIPPED}
+
+
+class Counter(Protocol):
+    """A metric that only grows."""
+
+    def inc(self, n: int = 1) -> None:
+        """Add to it."""
+
+
+class Serving:
+    """Writes what was decided where pages read it, and never raises over it.
+
+    A pulse brings the heartbeat and the card of everybody; a person without a card is to have none from now on.
+    """
+
+    def __init__(
+        self,
+        cards: Cards,
+        grace_ms: int,
+        clock: Callable[[], int],
+        counters: Mapping[Fate, Counter],
+        log: logging.Logger,
+    ) -> None:
+        """Take the writer and what it is told.
+
+        Args:
+            cards: The writer.
+            grace_ms: How long a key outlives its decision's expiry.
+            clock: Wall clock, ms since 1970.
+            counters: How many rows met which fate.
+            log: Where Redis's trouble and its end are said, once each.
+        """
+        self._cards = cards
+        self._grace_ms = grace_ms
+        self._clock = clock
+        self._counters = counters
+        self._log = log
+        self._trouble = ""
+
+    def serve(self, moments: Columns, verdicts: Sequence[Verdict]) -> list[str | None]:
+        """Write a bundle.
+
+        Args:
+            moments: The columns of `schemas.slices.Moment`, each of shape (n,).
+            verdicts: What was decided of each.
+
+        Returns:
+            Per row a record of the topic `rejected` for a write that did not go through, else None.
+        """
+        rows, entries = zip(*self._entries(moments, verdicts), strict=True)
+        # A row is written where all of its entries are.
+        worst = [0] * len(verdicts)
+        for row, severity in zip(rows, map(SEVERITY.index, self._cards.put(entries)), strict=True):
+            worst[row] = max(worst[row], severity)
+        fates = [SEVERITY[severity] for severity in worst]
+        self._count_lags(moments, fates)
+        self._report(fates)
+        rows_of = zip(fates, moments["user_id"].tolist(), moments["slice_end"].tolist(), strict=True)
+        return [failure(fate, user_id, seq, self._cards.trouble) for fate, user_id, seq in rows_of]
+
+    def close(self) -> None:
+        """Send what waits to be sent."""
+        self._cards.close()
+
+    def _entries(self, moments: Columns, verdicts: Sequence[Verdict]) -> Iterator[tuple[int, Entry]]:
+        """Say what to write, and for which row."""
+        columns = (moments[name].tolist() for name in ("user_id", "account", "slice_end"))
+        for row, (user_id, account, seq, verdict) in enumerate(zip(*columns, verdicts, strict=True)):
+            until = verdict.expires + self._grace_ms
+            if user_id == PULSE_USER:
+                yield row, self._heartbeat(seq)
+                yield row, Entry(self._cards.default_key, seq, until, verdict.card)
+            else:
+                yield row, Entry(self._cards.key(user_id), seq, until, verdict.card)
+                if account:
+                    yield row, Entry(self._cards.key(account), seq, until, verdict.card)
+
+    def _heartbeat(self, seq: int) -> Entry:
+        now = self._clock()
+        beat = json.encode(Heartbeat(v=1, seq=seq, acked=now)).decode()
+        return Entry(self._cards.heartbeat_key, seq, now + HEARTBEAT_TTL_MS, beat)
+
+    def _count_lags(self, moments: Columns, fates: Sequence[Fate]) -> None:
+        """Count how long it took from the first event to the card; a pulse takes along what others left to be sent."""
+        written = np.array([fate is Fate.WRITTEN for fate in fates]) & (moments["user_id"] != PULSE_USER)
+        now = self._clock()
+        self._cards.count_lags(now // _MINUTE_MS, histogram(now - moments["first_ms"][written]))
+
+    def _report(self, fates: Sequence[Fate]) -> None:
+        for fate, counter in self._counters.items():
+            counter.inc(fates.count(fate))
+        if self._cards.trouble != self._trouble:
+            self._trouble = self._cards.trouble
+            self._log.warning("redis: %s", self._trouble or "answers again")
+
+
+def failure(fate: Fate, user_id: str, seq: int, trouble: str) -> str | None:
+    """Make the record of the topic `rejected` for a write that did not go through; the next pulse makes up for one."""
+    if fate not in _REASONS or user_id == PULSE_USER:
+        return None
+    return json.encode(Rejected(reason=_REASONS[fate], at=seq, user_id=user_id, detail=trouble)).decode()

@@ -1,0 +1,135 @@
+"""The yardsticks of the claims measure what they say: who is a robot, what is found where."""
+
+from base64 import b64encode
+from pathlib import Path
+
+import pytest
+from msgspec import json
+
+from jobs.local.feed import Record
+from schemas.events import Event, Kind
+from tests.claims.claim import settings
+from tests.claims.edge_cases import Met, Outputs, not_the_earliest, promised, read
+from tests.claims.no_raw_ids import MARKS, extras, in_files, in_texts
+from tests.claims.robots import Score, Truth, score, truths
+from tests.claims.search import strings
+from udfs.clean import Cleaner
+
+NAMES = {"Grace Hopper", "203.0.113.9", "Zoë", "Al"}
+
+
+def test_a_user_is_a_robot_where_most_of_their_events_are_labelled_so() -> None:
+    lines = [b'{"user":"a","isRobot":%s}' % label for label in (b"true", b"false", b"true")]
+    assert truths([*lines, b'{"user":"b","isRobot":true}', b'{"user":"b","isRobot":false}']) == {
+        "a": Truth(events=3, robot=True),
+        "b": Truth(events=2, robot=False),
+    }
+
+
+def test_flags_are_held_against_the_label_among_users_with_enough_events() -> None:
+    known = {"fast": Truth(300, True), "slow": Truth(100, True), "few": Truth(2, True), "ada": Truth(150, False)}
+    flagged = {"fast", "ada", "few"}
+    assert score(flagged, known, 100) == Score(flagged=2, precision=0.5, recall=0.5, recall_of_events=0.75)
+    assert score(flagged, known, 1) == Score(flagged=3, precision=0.6667, recall=0.6667, recall_of_events=0.7512)
+
+
+def test_where_nobody_is_flagged_nothing_is_claimed() -> None:
+    assert score(set(), {"ada": Truth(5, False)}, 1) == Score(0, 0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "record"),
+    [
+        ("Grace Hopper", '{"page":"/u/Grace Hopper/talk"}'),
+        ("Grace Hopper", '{"page":"/u/Grace%20Hopper"}'),
+        ("Grace Hopper", '{"Grace Hopper":1}'),
+        ("Zoë", r'{"detail":["by",{"x":"Zo\u00eb"}]}'),
+        ("203.0.113.9", "203.0.113.9"),
+        ("203.0.113.9", '{"detail":"from 203.0.113.9: refused"}'),
+        ("Al", '{"account":"Al"}'),
+    ],
+)
+def test_a_name_that_is_planted_in_a_record_is_found(name: str, record: str) -> None:
+    assert in_texts(NAMES, strings(record)).names == {name}
+
+
+def test_a_short_name_is_no_part_of_a_text_and_a_long_one_is_no_part_of_a_word() -> None:
+    record = '{"a":"Al is short","b":"Grace Hoppers","c":"1203.0.113.90","d":"Also"}'
+    assert in_texts(NAMES, strings(record)).names == set()
+
+
+def test_a_name_that_is_planted_in_a_log_or_names_a_file_is_found() -> None:
+    files = [(Path("job.log"), "INFO taken from Zoë.\n"), (Path("203.0.113.9.log"), "WARN nothing\n")]
+    assert in_files(NAMES, files).names == {"Zoë", "203.0.113.9"}
+
+
+@pytest.mark.parametrize("mark", MARKS)
+@pytest.mark.parametrize("before", ["", "x", "xy"])
+def test_a_mark_is_found_within_a_word_and_in_base64(mark: str, before: str) -> None:
+    hidden = b64encode(f"{before}{mark}17 and more".encode()).decode()
+    assert in_texts([], [f"{before}{mark}17"]).marks == {mark}
+    assert in_texts([], strings(json.encode({"body": hidden}))).marks == {mark}
+    assert in_files([], [(Path("job.log"), f"cannot read {hidden}")]).marks == {mark}
+
+
+def test_every_mark_stands_in_extra_records_that_are_let_in_and_in_such_that_are_refused() -> None:
+    here = settings("clean.format=auto")
+    cleaner = Cleaner.of(here, lambda _: "k0:someone")
+    rows = [cleaner.row(extra.body, 0, 0, number) for number, extra in enumerate(extras())]
+    refused = [extra for extra, row in zip(extras(), rows, strict=True) if row.user_id is None]
+    let_in = [extra for extra, row in zip(extras(), rows, strict=True) if row.user_id is not None]
+    assert (len(let_in), len(refused)) == (24, 17)
+    for some in (let_in, refused):
+        texts = [text for extra in some for text in strings(extra.body)]
+        assert in_texts([], texts).marks == set(MARKS)
+
+
+def row(user_id: str, event_id: str, *, at: int, sent_at: str = "2021-03-02 12:00:00.000") -> Record:
+    fields = {
+        "user_id": user_id,
+        "event": "page_view",
+        "event_name": "page_view",
+        "event_id": event_id,
+        "domain_userid": "d1",
+        "collector_tstamp": "2021-03-02 12:00:00.000",
+        "dvce_created_tstamp": "2021-03-02 11:00:00.000",
+        "dvce_sent_tstamp": sent_at,
+    }
+    return Record(at, 0, b"d1", json.encode(fields))
+
+
+def test_rows_are_counted_by_their_edge_case_with_copies_and_late_ones_apart() -> None:
+    local = settings("clean.format=snowplow", "clean.duplicates=2s")
+    fed = [
+        row("dupe", "a", at=1_614_686_400_000),
+        row("dupe", "a", at=1_614_686_401_999),
+        row("dupe", "a", at=1_614_686_404_000),
+        row("stitch - 1", "b", at=1_614_686_400_000, sent_at="2021-03-02 11:00:00.000"),
+        row("stitch - 2", "", at=1_614_686_400_000),
+    ]
+    assert read(fed, local) == {
+        "dupe": Met(3, {"late view": 2, "duplicate late view": 1}, 1),
+        "stitch": Met(2, {"late view": 1, "view": 1}, 1),
+    }
+
+
+def test_a_copy_that_counts_although_the_other_was_earlier_is_named() -> None:
+    def event(event_id: str, at: int) -> Event:
+        return Event("k0:ada", at, Kind.VIEW, event_id)
+
+    out = Outputs(
+        events=[event("a", 5), event("b", 9)],
+        duplicates=[event("a", 5), event("b", 8), event("c", 3)],
+        rejected=[],
+        decisions=[],
+    )
+    assert not_the_earliest(out) == ["b", "c"]
+
+
+def test_a_table_of_edge_cases_is_read_to_its_end() -> None:
+    page = (
+        "text\n### The edge cases of `snowplow_web/events.csv.gz`\n\n"
+        "| `odd: one` | 3 | late view, click 2 | 1 | 2 | 3 | 4 | because |\n"
+        "### Next\n| `x` | 1 | view | 1 | 1 | 1 | 1 | none of these |\n"
+    )
+    assert promised(page) == {"odd: one": (Met(3, {"late view": 1, "click": 2}, 1), (2, 3, 4))}

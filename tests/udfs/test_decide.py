@@ -1,0 +1,136 @@
+"""A decision follows from its own record and the releases that the record names: anyone can make it again."""
+
+from pathlib import Path
+from typing import Any
+
+import lightgbm
+import numpy as np
+import pytest
+from msgspec import json
+
+from jobs.wiring.settings import load
+from schemas.decisions import Card, Decision, Unfit, Why
+from schemas.signals import FEATURES
+from schemas.slices import MOMENT
+from schemas.slots import Arm, Cap, Rerank, Variant
+from udfs.catalogue import Catalogue
+from udfs.decide import Columns, Decider, Verdict
+from udfs.draw import pick, ticket
+from udfs.models import Model, golden
+from udfs.rank import InForce, features
+from udfs.variant import Distribution
+
+SETTINGS = load(Path(), "local", {}, []).settings
+END = 1_767_225_600_000
+FEED = Rerank(length=4, candidates=6)
+HERO = Variant({"plain": Arm(0.5), "story": Arm(0.5, params={"motion": "soft"})}, default="plain", cap=Cap(shown=3))
+CATALOGUE = Catalogue.parse(
+    "c1",
+    b"\n".join(
+        b'{"id":"%s%d","interest":"%s","popularity":%.2f,"quality":0.5}' % (name, n, name, 0.9 - n / 20)
+        for name in (b"sport", b"travel")
+        for n in range(8)
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    rows = np.random.default_rng(7).normal(size=(2000, len(FEATURES)))
+    rows[:, -2:] = rows[:, -2:] > 0
+    liked = rows[:, -2] + 0.3 * rows[:, 0] + rows[:, 10] > 0.5
+    data = lightgbm.Dataset(rows, liked, feature_name=list(FEATURES))
+    text = lightgbm.train({"objective": "binary", "num_threads": 1, "verbosity": -1}, data, 20).model_to_string()
+    return Model.parse("m1", text, golden(text, rows[:20]))
+
+
+def moments(people: int, **columns: Any) -> Columns:
+    """People in one slice, who did this and that; what is given replaces it."""
+    rng = np.random.default_rng(3)
+    found: dict[str, Any] = {name: np.zeros(people, dtype=np.int64) for name in MOMENT}
+    found |= {
+        name: np.zeros(people, dtype=bool) for name in ("farewell", "robot", "unlearned", "unmeasured", "clipped")
+    }
+    found |= {
+        "user_id": np.array([f"k0:{row}" for row in range(people)], dtype=object),
+        "slice_end": np.full(people, END),
+        "first_ms": np.full(people, END - 900),
+        "last_ms": END - rng.integers(1, 800, people),
+        "points": rng.integers(0, 5000, people),
+        "session_start": END - rng.integers(1000, 90_000, people),
+        "session_slices": rng.integers(1, 30, people),
+        "landmark": np.full(people, END - 91_000),
+        "life_slices": rng.integers(1, 30, people),
+        "clicked": np.array([("", "sport1", "travel7", "gone")[row % 4] for row in range(people)], dtype=object),
+        "account": np.full(people, "", dtype=object),
+        "shown_0": rng.integers(0, 5, people),
+    }
+    found |= {f"fading_{pace}": rng.random(people) * 50 for pace in ("fast", "mid", "slow")}
+    return found | {name: np.array(column) for name, column in columns.items()}
+
+
+def decided(model: Model | None, columns: Columns) -> list[Verdict]:
+    decider = Decider({"feed": FEED, "hero": HERO}, SETTINGS.decide, SETTINGS.signals, SETTINGS.noise)
+    return decider(columns, [(np.arange(len(columns["user_id"])), InForce(CATALOGUE, model))])
+
+
+def test_a_list_can_be_made_again_from_its_record_and_the_releases(model: Model) -> None:
+    for verdict in decided(model, moments(40)):
+        record = json.decode(verdict.record or "", type=Decision)
+        signals = {name: np.array([getattr(record.signals, name)]) for name in record.signals.__struct_fields__}
+        interest = CATALOGUE.codes[CATALOGUE.rows[record.clicked]] if record.clicked in CATALOGUE.rows else -1
+        candidates = CATALOGUE.candidates(FEED.candidates)[[interest]]
+        scores = model.forest.score(features(signals, [record.clicked], CATALOGUE, candidates)[0])
+        order = np.argsort(-scores, kind="stable")[: FEED.length]
+        assert record.slots["feed"].items == CATALOGUE.ids[candidates[0][order]].tolist()
+        assert (record.trace["feed"].candidates, record.trace["feed"].scores) == (6, scores[order].tolist())
+
+
+def test_a_draw_can_be_held_again_from_its_record() -> None:
+    odds = Distribution.of(HERO)
+    for verdict in decided(None, moments(40)):
+        record = json.decode(verdict.record or "", type=Decision)
+        trace, card = record.trace["hero"], record.slots["hero"]
+        assert trace.draw is not None
+        assert trace.guards is not None
+        key = f"{SETTINGS.decide.seed}|hero|{record.user_id}|{record.session}"
+        assert (trace.draw.key, trace.draw.value) == (key, ticket(key))
+        drawn = trace.draw.arms[pick(ticket(key), odds.cumulative)]
+        assert card.arm == ("plain" if trace.guards[0].count >= 3 else drawn)
+
+
+def test_the_card_is_what_the_record_says_of_it(model: Model) -> None:
+    for verdict in decided(model, moments(40)):
+        card, record = json.decode(verdict.card or ""), json.decode(verdict.record or "")
+        assert card == {name: record[name] for name in Card.__struct_fields__}
+        assert verdict.expires == card["expires"] == END + SETTINGS.decide.valid
+
+
+def test_a_robot_a_pulse_and_a_farewell_among_people_change_nothing_for_them(model: Model) -> None:
+    alone = decided(model, moments(6))
+    odd = moments(
+        6,
+        user_id=["k0:0", "", "k0:2", "k0:3", "k0:4", "k0:5"],
+        farewell=[False, False, True, False, False, False],
+        robot=[False, False, False, True, False, False],
+    )
+    among = decided(model, odd)
+    assert [among[row] for row in (0, 4, 5)] == [alone[row] for row in (0, 4, 5)]
+    assert (among[1].record, among[2].card, among[2].record) == (None, None, None)
+    everybody, robot = json.decode(among[1].card or "", type=Card), json.decode(among[3].record or "", type=Decision)
+    assert {slot.reason for slot in everybody.slots.values()} == {Why.DEFAULT}
+    assert {slot.reason for slot in robot.slots.values()} == {Why.ROBOT}
+    assert robot.slots["feed"].items == everybody.slots["feed"].items
+    assert (robot.trace, robot.unfit) == ({}, [Unfit.ROBOT])
+
+
+def test_every_reason_why_learning_leaves_a_row_out_is_said_in_its_own_record_only(model: Model) -> None:
+    odd = moments(3, unlearned=[True, False, True], clipped=[True, False, False])
+    records = [json.decode(verdict.record or "", type=Decision) for verdict in decided(model, odd)]
+    assert [record.unfit for record in records] == [[Unfit.CONSENT, Unfit.CLIPPED], [], [Unfit.CONSENT]]
+
+
+def test_without_any_slot_there_is_a_record_all_the_same() -> None:
+    decider = Decider({}, SETTINGS.decide, SETTINGS.signals, SETTINGS.noise)
+    (verdict,) = decider(moments(1), [(np.arange(1), InForce(None, None))])
+    assert json.decode(verdict.card or "", type=Card).slots == {}
