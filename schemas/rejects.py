@@ -29,7 +29,7 @@ class Reason(Enum):
 MEANING = {
     Reason.EMPTY: "The record has no body.",
     Reason.TOO_LARGE: "The body is longer than `clean.max_bytes`.",
-    Reason.NOT_UTF8: "The body or a text in it is not valid UTF-8 (a lone surrogate included).",
+    Reason.NOT_UTF8: "The body, or a text of it that is read, is not valid UTF-8 (a lone surrogate included).",
     Reason.NOT_JSON: "The body is not JSON; NaN and Infinity are not JSON either.",
     Reason.TOO_DEEP: "The body is nested deeper than any event needs.",
     Reason.NOT_OBJECT: "The body is JSON but not an object.",

@@ -146,7 +146,8 @@ class Cleaner:
             return PULSE
         try:
             found = self._admitted(body)
-        except (ValueError, RecursionError) as error:
+        except (ValueError, ArithmeticError, RecursionError) as error:
+            # Whatever a record does to its reader: raised, it would restart the job for ever.
             return self._refused(error, body, Place(at, partition, offset))
         order = (partition * 131_071 + offset) * 512
         if isinstance(found, RawEvent):
