@@ -16,10 +16,11 @@ from msgspec import MsgspecError, Struct, json
 from jobs.wiring import Refusal, reading, wire
 from jobs.wiring.reading import Reader
 from jobs.wiring.store import Store, trial
+from schemas.durations import Millis
 from schemas.events import Kind, Purpose
 from schemas.norms import Population, Quartiles, Typical
 from schemas.releases import Release
-from schemas.settings import Millis, Noise, Settings
+from schemas.settings import Noise, Settings
 from udfs.noise import bounds
 from udfs.releases import RefusedRelease
 from udfs.tally import Counts, beyond, quantile, tally

@@ -5,25 +5,47 @@ import os
 from argparse import ArgumentParser
 from collections.abc import Mapping
 from importlib.resources import files
+from typing import Final
 
 from pyflink.table import StatementSet, TableEnvironment
 from pyflink.table.udf import udf
 
 from jobs.wiring import wire
 from jobs.wiring.flow import Interval, Literal, compiled, declare_views, environment, execute, on_cluster, views
-from jobs.wiring.functions import CLEAN, DECIDE, PACKED, UNPACK, Clean, Decide, Unpack, now_ms
+from jobs.wiring.functions import (
+    CLEAN,
+    DECIDE,
+    OBSERVE,
+    TELL,
+    UNPACK,
+    Clean,
+    Decide,
+    Observe,
+    Tell,
+    Unpack,
+    now_ms,
+)
 from jobs.wiring.jars import connectors
 from jobs.wiring.releases import Follower
+from jobs.wiring.serving import SORTS
 from jobs.wiring.store import Store
 from jobs.wiring.tables import Reading, raw_source, sink, source
 from schemas.control import Command
-from schemas.events import ANONYMOUS, CODE, ERASE_CODE, WITHDRAWN_CODE
+from schemas.events import ANONYMOUS, CODE, ERASE_CODE, LAPSED_CODE, QUIET_CODE, WITHDRAWN_CODE
+from schemas.lanes import NO_LANE, ONES
 from schemas.norms import STRENGTHS
+from schemas.releases import Channel
+from schemas.segments import MAX_RULES
 from schemas.settings import Settings
+from schemas.slices import LENGTHS
+from udfs.marks import NO_MOOD
 
 log = logging.getLogger("trimtab")
 
 LIVE = Reading()
+
+DECIDING: Final[tuple[Channel, ...]] = ("catalogue", "model", "segments", "anomalies")
+"""Channels whose releases decisions are made by."""
 
 NAMED = f"CASE WHEN learn OR measure THEN user_id ELSE '{ANONYMOUS}' END"
 EVENTS = f"INSERT INTO events SELECT {NAMED}, record, event_time FROM once WHERE code > 0"  # noqa: S608 - of constants
@@ -34,10 +56,16 @@ DECISIONS = (
     " WHERE d.record IS NOT NULL"
 )
 FAILED_WRITES = "INSERT INTO rejected SELECT d.failure FROM decided WHERE d.failure IS NOT NULL"
+MOVED = (
+    "INSERT INTO segments SELECT user_id, t.{sort}, TO_TIMESTAMP_LTZ(slice_end, 3) FROM moved"
+    " WHERE t.{sort} IS NOT NULL"
+)
+MOVES = tuple(MOVED.format(sort=sort) for sort in SORTS)
+UNTOLD = "INSERT INTO rejected SELECT t.failure FROM moved WHERE t.failure IS NOT NULL"
 
 
-def literals(settings: Settings) -> Mapping[str, Literal]:
-    """Name every number that the views take from conf."""
+def literals(settings: Settings, reading: Reading = LIVE) -> Mapping[str, Literal]:
+    """Name every number that the views take from conf, and until when they tell."""
     time, signals, points = settings.time, settings.signals, settings.signals.points
     kinds = ("view", "click", "hover", "search", "cart", "purchase", "rate", "form", "rage", "error")
     return (
@@ -45,9 +73,15 @@ def literals(settings: Settings) -> Mapping[str, Literal]:
         | {
             "slice": Interval(time.slice),
             "slice_ms": int(time.slice),
+            "stride": Interval(settings.quiet.pause // 2),
+            "pause": Interval(settings.quiet.pause),
+            "session_gap": Interval(time.session_gap),
+            "gone": Interval(settings.quiet.gone),
+            "memory": Interval(time.memory),
+            # Of who has been silent for a session's gap the session is still there, of who is gone it is not.
+            "departed_ms": time.session_gap + 2 * settings.quiet.pause,
             "session_gap_ms": int(time.session_gap),
             "session_cap_ms": int(time.session_cap),
-            "memory_ms": int(time.memory),
             "per_dwell_ms": points.dwell_second,  # points per second are thousandths of a point per millisecond
             "per_scroll_permille": points.scroll_page,
             "fast_ms": float(signals.fast),
@@ -59,13 +93,28 @@ def literals(settings: Settings) -> Mapping[str, Literal]:
             "robot_events": settings.robots.slice_events,
             "robot_actions": settings.robots.session_actions,
             "robot_ms": int(settings.robots.remembered),
+            "until_ms": reading.until_ms,
+            "quick_back_ms": int(signals.quick_back),
+            "depth_permille": -(-1000 // LENGTHS["depths"]),
+            "second": ONES[1],
+            "third": ONES[2],
+            "no_lane": NO_LANE,
+            "no_mood": NO_MOOD,
+            "quiet_code": QUIET_CODE,
+            "lapsed_code": LAPSED_CODE,
             "erase_code": ERASE_CODE,
             "withdrawn_code": WITHDRAWN_CODE,
             "urgent": [CODE[kind] for kind in settings.decide.urgent] or [-1],
         }
-        | PACKED
+        | {f"hold_{place}": hold for place, hold in enumerate(_holds(settings))}
         | {f"strength_{place}": bound for place, bound in enumerate(STRENGTHS)}
     )
+
+
+def _holds(settings: Settings) -> list[int]:
+    """How long each rule segment waits until it is entered, ms; 0 for the places that no rule takes."""
+    holds = [int(rule.hold) for rule in settings.segments.rules.values()]
+    return [*holds, *[0] * (MAX_RULES - len(holds))]
 
 
 def declare(table: TableEnvironment, settings: Settings, reading: Reading = LIVE, *, serve: bool = True) -> None:
@@ -81,13 +130,15 @@ def declare(table: TableEnvironment, settings: Settings, reading: Reading = LIVE
     source(table, settings, "control", Command, reading)
     store = (settings.releases.store, settings.releases.poll, settings.releases.load_timeout, now_ms, log)
     functions = {
-        "clean": (Clean(settings, Follower(*store, channels=("norms",))), CLEAN),
+        "clean": (Clean(settings, Follower(*store, channels=("norms", "catalogue"))), CLEAN),
         "unpack": (Unpack(), UNPACK),
-        "decide": (Decide(settings, Follower(*store, channels=("catalogue", "model")), serve=serve), DECIDE),
+        "observe": (Observe(settings, Follower(*store, channels=("anomalies",))), OBSERVE),
+        "decide": (Decide(settings, Follower(*store, channels=DECIDING), serve=serve), DECIDE),
+        "tell": (Tell(settings, Follower(*store, channels=("segments",)), serve=serve), TELL),
     }
     for name, (function, result) in functions.items():
         table.create_temporary_system_function(name, udf(function, result_type=result, func_type="pandas"))
-    declare_views(table, views(files("jobs").joinpath("personalize.sql").read_text(), literals(settings)))
+    declare_views(table, views(files("jobs").joinpath("personalize.sql").read_text(), literals(settings, reading)))
 
 
 def build(table: TableEnvironment, settings: Settings, reading: Reading = LIVE, *, serve: bool = True) -> StatementSet:
@@ -103,9 +154,10 @@ def build(table: TableEnvironment, settings: Settings, reading: Reading = LIVE, 
     sink(table, settings, "events")
     sink(table, settings, "duplicates")
     sink(table, settings, "decisions")
+    sink(table, settings, "segments")
     sink(table, settings, "rejected", keyed=False)
     flow = table.create_statement_set()
-    for insert in (EVENTS, REPEATED, REFUSED, DECISIONS, *([FAILED_WRITES] if serve else [])):
+    for insert in (EVENTS, REPEATED, REFUSED, DECISIONS, *MOVES, *([FAILED_WRITES, UNTOLD] if serve else [])):
         flow.add_insert_sql(insert)
     return flow
 
@@ -132,8 +184,9 @@ def main(settings: Settings, arguments: list[str]) -> int:
     asked = parser.parse_args(arguments)
     wire.require(wire.admin(settings.kafka.bootstrap, settings.kafka.wait), settings.topics)
     Store(settings.releases.store)
+    reading = Reading.all_of(settings, "clicks") if asked.bounded else LIVE
     table = environment(settings, name="trimtab-personalize", jars=connectors())
-    flow = build(table, settings, Reading(bounded=asked.bounded), serve=not asked.no_serve)
+    flow = build(table, settings, reading, serve=not asked.no_serve)
     result = execute(table, planned(flow, settings))
     if not on_cluster(os.environ):
         result.wait()

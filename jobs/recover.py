@@ -15,8 +15,9 @@ from msgspec import MsgspecError, json
 
 from jobs.wiring import Refusal, reading, wire
 from jobs.wiring.reading import Reader, spot_of
+from schemas.durations import Millis
 from schemas.rejects import Reason, Recovered, Rejected
-from schemas.settings import Millis, Settings
+from schemas.settings import Settings
 from udfs.recovery import OF_WRITES, Fate, Recovery, Verdict, grouped, pending, place_of, unfed
 from udfs.refusal import Place
 

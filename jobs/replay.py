@@ -266,7 +266,7 @@ def _job(settings: Settings, log: Path, told: Connection) -> None:
     # and starts over instead of restarting, which would write everything twice.
     table.get_config().get_configuration().remove_config("execution.checkpointing.interval")
     table.get_config().set("restart-strategy.type", "none")
-    flow = personalize.build(table, settings, Reading(bounded=True), serve=False)
+    flow = personalize.build(table, settings, Reading.all_of(settings, "clicks"), serve=False)
     plan = personalize.planned(flow, settings)
     told.send(time.monotonic())
     execute(table, plan).wait()

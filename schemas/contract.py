@@ -14,8 +14,9 @@ from msgspec import Struct
 from msgspec.structs import fields
 
 from schemas import control, decisions, reader, rejects
+from schemas.clusters import Cluster, Clustering, Feature
 from schemas.control import Command, Receipt, Remains
-from schemas.decisions import Card, Decision, Draw, Guard, Heartbeat, SlotCard, Trace, Versions
+from schemas.decisions import Card, Context, Decision, Draw, Guard, Heartbeat, Membership, SlotCard, Trace, Versions
 from schemas.derive import Column, columns, ddl
 from schemas.events import CODE, PULSE_BODY, Event, RawEvent
 from schemas.norms import Population, Quartiles, Typical
@@ -24,7 +25,21 @@ from schemas.releases import FILES, Golden, Manifest, Release
 from schemas.settings import Topic
 from schemas.signals import FEATURES, USER_FEATURES, Signals
 
-RECORDS: Final = (RawEvent, Event, Rejected, Command, Receipt, Card, Decision, Heartbeat, Release, Manifest, Population)
+RECORDS: Final = (
+    RawEvent,
+    Event,
+    Rejected,
+    Command,
+    Receipt,
+    Card,
+    Decision,
+    Heartbeat,
+    Membership,
+    Release,
+    Manifest,
+    Population,
+    Clustering,
+)
 """What crosses a boundary whole."""
 
 CARRIED: Final[dict[str, type[Struct]]] = {
@@ -35,6 +50,7 @@ CARRIED: Final[dict[str, type[Struct]]] = {
     "recovered": Recovered,
     "control": Command,
     "decisions": Decision,
+    "segments": Membership,
 }
 """Topic -> its record."""
 
@@ -43,6 +59,8 @@ SAME_FIELDS: Final = {"Event": "RawEvent", "Decision": "Card", "Heartbeat": "Car
 
 REDIS_KEYS: Final = {
     "<prefix>:{<user>}:d": "A `Card`: what was decided for one person. The braces keep a person in one cluster slot.",
+    "<prefix>:{<user>}:s:rules": "A `Membership`: the rule segment the person is in, since when, and from where.",
+    "<prefix>:{<user>}:s:clusters": "The same of the k-means segment.",
     "<prefix>:meta": "A `Heartbeat`: how far the pipeline has come. While it is not fresh, no user's card is trusted.",
     "<prefix>:seg:<segment>:d": "A `Card`: the default of a segment, set by whoever runs the site.",
     "<prefix>:default:d": "A `Card`: the default of everybody, set by whoever runs the site.",
@@ -114,7 +132,7 @@ def _lines(topics: Mapping[str, Topic]) -> Iterator[str]:
     yield from _table(("topic", "partitions", "record", "what", "config"), _topic_rows(topics))
     yield ""
     yield f"`clicks` and `control` also carry pulses, `{PULSE_BODY.decode()}`, several a second in every partition."
-    yield from _records((RawEvent, Event, Rejected, Command, Decision, Trace, Draw, Guard), parts)
+    yield from _records((RawEvent, Event, Rejected, Command, Decision, Context, Trace, Draw, Guard, Membership), parts)
     yield from _section("Topics in Flink SQL", "For analysts: what lies inside a record arrives as JSON text.")
     yield "```sql"
     yield from (f"{_table_of(topic, record)};" for topic, record in CARRIED.items() if record is not RawEvent)
@@ -152,6 +170,7 @@ def _lines(topics: Mapping[str, Topic]) -> Iterator[str]:
         ((f"`{channel}`", f"`{file}`, `manifest.json`") for channel, file in FILES.items()),
     )
     yield from _records((Release, Manifest, Golden, Population, Typical, Quartiles), parts)
+    yield from _records((Clustering, Cluster, Feature), parts)
 
 
 def _section(title: str, about: str) -> Iterator[str]:

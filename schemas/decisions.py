@@ -57,9 +57,21 @@ class Versions(Struct, frozen=True, omit_defaults=True):
 
     catalogue: str | None = None
     model: str | None = None
+    segments: str | None = None
+    anomalies: str | None = None
 
 
-class Card(Struct, frozen=True):
+class Context(Struct, frozen=True, omit_defaults=True):
+    """A person's surroundings as they were known last; empty: not known."""
+
+    device: Annotated[str, Meta(description="desktop, mobile, tablet, tv or other.")] = ""
+    connection: Annotated[str, Meta(description="slow, medium or fast.")] = ""
+    language: str = ""
+    country: str = ""
+    region: str = ""
+
+
+class Card(Struct, frozen=True, omit_defaults=True):
     """The Redis value `<prefix>:{<user>}:d`: everything a page view reads, in one key."""
 
     v: Annotated[int, Meta(description="Version of this contract: 1.")]
@@ -68,6 +80,10 @@ class Card(Struct, frozen=True):
     expires: Annotated[int, Meta(description="ms since 1970; the latest expiry of its slots.")]
     slots: dict[str, SlotCard]
     ver: Versions
+    segment: Annotated[
+        str, Meta(description="The rule segment the person is in now, the first of several; empty: none.")
+    ] = ""
+    cluster: Annotated[int, Meta(description="The k-means segment, by its id in the release; 0: none.")] = 0
 
 
 class Draw(Struct, frozen=True):
@@ -111,9 +127,36 @@ class Decision(Struct, frozen=True, omit_defaults=True):
     session: Annotated[int, Meta(description="Start of the session, ms since 1970: the epoch of the draws.")]
     clicked: Annotated[str, Meta(description="The item clicked last.")] = ""
     trace: dict[str, Trace] = {}
+    context: Context = Context()
+    segment: str = ""
+    cluster: int = 0
+    spoken: Annotated[
+        dict[str, list[int]],
+        Meta(description="Rule segment -> when it was last spoken for and against, ms since 1970; 0: never."),
+    ] = {}
     account: Annotated[str, Meta(description="Pseudonym of the account, once the person has said who they are.")] = ""
     unfit: Annotated[list[Unfit], Meta(description="Why learning leaves it out; empty where it does not.")] = []
     unmeasured: Annotated[bool, Meta(description="The person has not agreed to `measure`.")] = False
+
+
+class Sort(Enum):
+    """What tells segments apart."""
+
+    RULES = "rules"
+    CLUSTERS = "clusters"
+
+
+class Membership(Struct, frozen=True, omit_defaults=True):
+    """A change of segment: a record of the topic `segments`, and the newest of each sort in Redis."""
+
+    v: Annotated[int, Meta(description="Version of this contract: 1.")]
+    seq: Annotated[int, Meta(description="Slice end, ms since 1970: since when.")]
+    user_id: str
+    by: Sort
+    segment: Annotated[str, Meta(description="Name of the rule segment, or of the cluster; empty: none.")] = ""
+    prev: Annotated[str, Meta(description="The one before; empty: none.")] = ""
+    layers: Annotated[list[int], Meta(description="clusters: the groups it lies in, the narrowest first.")] = []
+    ver: Annotated[str, Meta(description="clusters: the release that tells them apart.")] = ""
 
 
 class Heartbeat(Struct, frozen=True):

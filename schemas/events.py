@@ -24,6 +24,8 @@ class Kind(Enum):
     EXPOSURE = "exposure"
     IDENTIFY = "identify"
     CONSENT = "consent"
+    BACK = "back"
+    SENTIMENT = "sentiment"
 
 
 CODE: Final = {kind: code for code, kind in enumerate(Kind, start=1)}
@@ -33,8 +35,15 @@ PULSE_CODE: Final = 0
 REJECTED_CODE: Final = -1
 ERASE_CODE: Final = 100
 """Of a row that asks to forget a person: it comes from the topic `control`, so no tracker can send it."""
-WITHDRAWN_CODE: Final = 101
-"""Of a consent event that no longer grants `personalize`; such a row is an event like any other, and ends memory."""
+WITHDRAWN_CODE: Final = 99
+"""Of a consent event that no longer grants `personalize`; such a row is an event like any other, and ends memory.
+
+The greatest code of an event: what lies beyond is said by no tracker."""
+
+QUIET_CODE: Final = 102
+"""Of a row that says that a user has been silent for a while: it comes from the clock of the log, from no tracker."""
+LAPSED_CODE: Final = 103
+"""Of a row that says that a user has been silent for `time.memory`: it ends memory."""
 
 PULSE_BODY: Final = b'{"kind":"pulse"}'
 """The record written to every partition of the raw topic, so that a silent partition stops no window."""
@@ -64,6 +73,14 @@ class Device(Enum):
     OTHER = "other"
 
 
+class Connection(Enum):
+    """How fast the device's connection is."""
+
+    SLOW = "slow"
+    MEDIUM = "medium"
+    FAST = "fast"
+
+
 UserId = Annotated[str, Meta(min_length=1, max_length=256, description="The tracker's id of the person.")]
 Text = Annotated[str, Meta(max_length=256)]
 Moment = Annotated[int, Meta(ge=0, le=4_102_444_800_000)]
@@ -88,7 +105,8 @@ class RawEvent(Struct, frozen=True, gc=False):
         Annotated[float, Meta(ge=0, le=1)] | None, Meta(description="Depth reached, share of the page, 0 to 1.")
     ] = None
     value: Annotated[
-        Annotated[float, Meta(ge=-1e12, le=1e12)] | None, Meta(description="Price, rating or size; the site's unit.")
+        Annotated[float, Meta(ge=-1e12, le=1e12)] | None,
+        Meta(description="Price, rating, sentiment or size; the site's unit."),
     ] = None
     slot: Annotated[Text | None, Meta(description="Exposures: the slot that was shown.")] = None
     decision_id: Annotated[Text | None, Meta(description="Exposures and outcomes: the decision they answer.")] = None
@@ -119,6 +137,9 @@ class RawEvent(Struct, frozen=True, gc=False):
     country: Annotated[Text | None, Meta(description="As the tracker says it, mostly an ISO 3166 code.")] = None
     region: Annotated[Text | None, Meta(description="The country's part, as the tracker says it.")] = None
     time_zone: Annotated[Text | None, Meta(description="Name such as `Europe/Athens`.")] = None
+    connection: Annotated[
+        Text | None, Meta(description="Of the device: an effective type such as `3g`, or `wifi`, `ethernet`.")
+    ] = None
     duration_ms: Annotated[
         Annotated[int, Meta(ge=0, le=864_000_000)] | None, Meta(description="Length of the content itself, ms.")
     ] = None
@@ -168,6 +189,7 @@ class Event(Struct, frozen=True, gc=False, omit_defaults=True, tag_field="v", ta
     ] = []
     denied: Annotated[list[Purpose], Meta(description="Purposes the person has not agreed to.")] = []
     device: Device | None = None
+    connection: Connection | None = None
     language: Annotated[str | None, Meta(description="Primary language of the browser, such as `en`.")] = None
     country: Annotated[str | None, Meta(description="ISO 3166 code, or as the tracker says it.")] = None
     region: str | None = None

@@ -77,6 +77,7 @@ class Format(Struct, frozen=True, forbid_unknown_fields=True):
     shown: Sources | None = None
     position: Sources | None = None
     user_agent: Sources | None = None
+    connection: Sources | None = None
     language: Sources | None = None
     country: Sources | None = None
     region: Sources | None = None

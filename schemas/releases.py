@@ -4,16 +4,28 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-Channel = Literal["catalogue", "model", "norms"]
+Channel = Literal["catalogue", "model", "norms", "anomalies", "segments"]
 
-FILES: dict[Channel, str] = {"catalogue": "items.jsonl", "model": "model.txt", "norms": "norms.json"}
+FILES: dict[Channel, str] = {
+    "catalogue": "items.jsonl",
+    "model": "model.txt",
+    "norms": "norms.json",
+    "anomalies": "anomalies.json",
+    "segments": "segments.json",
+}
 """The payload of each channel; a model's `manifest.json` lies beside it."""
 
 
 class Release(Struct, frozen=True, omit_defaults=True):
     """One line of `store/<channel>/index.jsonl`."""
 
-    version: Annotated[str, Meta(description="c1, c2 ... for catalogues, m1, m2 ... for models, n1, n2 ... for norms.")]
+    version: Annotated[
+        str,
+        Meta(
+            description="A letter and a number that grows: c1, c2 ... for catalogues, m for models, n for norms, "
+            "a for anomalies, s for segments."
+        ),
+    ]
     sha256: Annotated[str, Meta(description="Of the payload file.")]
     effective_at: Annotated[
         int, Meta(ge=0, description="First slice end it decides, or event time it cleans, ms since 1970.")

@@ -1,36 +1,16 @@
 """Every number a team may change, with its type, unit and bounds; the values live in conf/."""
 
-import re
 from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
+from schemas.clusters import MAX_CLUSTERS
+from schemas.durations import Millis
 from schemas.events import Kind, Purpose
 from schemas.formats import Format
+from schemas.lanes import MAX_INTERESTS
+from schemas.segments import Segments
 from schemas.slots import Slot
-
-_UNITS: Final = {"ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
-
-
-class Millis(int):
-    """A duration in milliseconds, written in conf as a number with its unit.
-
-    >>> Millis.parse("2min")
-    120000
-    >>> Millis.parse("10")
-    Traceback (most recent call last):
-    ...
-    ValueError: expected a duration such as "250ms", "10s", "30min", "2h" or "30d", got "10"
-    """
-
-    @classmethod
-    def parse(cls, text: object) -> "Millis":
-        """Read a duration; raises ValueError where it has no number or no unit."""
-        match = re.fullmatch(r"(\d+)\s*(ms|s|min|h|d)", text) if isinstance(text, str) else None
-        if not match:
-            shown = f'"{text}"' if isinstance(text, str) else text
-            raise ValueError(f'expected a duration such as "250ms", "10s", "30min", "2h" or "30d", got {shown}')
-        return cls(int(match[1]) * _UNITS[match[2]])
 
 
 class Section(Struct, frozen=True, forbid_unknown_fields=True):
@@ -39,6 +19,7 @@ class Section(Struct, frozen=True, forbid_unknown_fields=True):
 
 Count = Annotated[int, Meta(ge=1)]
 Points = Annotated[float, Meta(ge=-1000, le=1000)]
+Weight = Annotated[int, Meta(ge=0, le=100)]
 
 
 class Kafka(Section, frozen=True):
@@ -126,6 +107,20 @@ class Erase(Section, frozen=True):
     wait: Millis
 
 
+class Watch(Section, frozen=True):
+    """When a series of the site is no more what it was."""
+
+    window: Millis
+    stretch: Millis
+    start: Annotated[int, Meta(ge=10)]
+    disorder: Millis
+    weight: Annotated[float, Meta(gt=0, le=1)]
+    width: Annotated[float, Meta(gt=0)]
+    allowed: Annotated[float, Meta(gt=0)]
+    threshold: Annotated[float, Meta(gt=0)]
+    doubt: Annotated[float, Meta(gt=0, lt=1)]
+
+
 class Pseudonyms(Section, frozen=True):
     """The keys that turn user ids into pseudonyms."""
 
@@ -151,6 +146,18 @@ class KindPoints(Section, frozen=True):
     scroll_page: Points
 
 
+class Liking(Section, frozen=True):
+    """How much one event with an item says for the item's interest, by kind; whole numbers, so that sums are exact."""
+
+    view: Weight
+    click: Weight
+    hover: Weight
+    dwell: Weight
+    cart: Weight
+    purchase: Weight
+    rate: Weight
+
+
 class SignalSettings(Section, frozen=True):
     """Horizons and weights of the signals."""
 
@@ -158,7 +165,32 @@ class SignalSettings(Section, frozen=True):
     mid: Millis
     slow: Millis
     baseline_slices: Annotated[int, Meta(ge=2)]
+    quick_back: Millis
+    expected_gap: Millis
+    interests: Annotated[list[str], Meta(max_length=MAX_INTERESTS)]
+    rating: Annotated[list[float], Meta(min_length=2, max_length=2)]
+    liking: Liking
     points: KindPoints
+
+
+class Quiet(Section, frozen=True):
+    """How long a person is silent until that itself is an event."""
+
+    pause: Millis
+    gone: Millis
+
+
+class Clusters(Section, frozen=True):
+    """How k-means segments are found."""
+
+    features: list[str]
+    k: Annotated[int, Meta(ge=2, le=MAX_CLUSTERS)]
+    layers: list[Annotated[int, Meta(ge=2)]]
+    half_life: Millis
+    match_within: Annotated[float, Meta(gt=0)]
+    every: Millis
+    min_rows: Count
+    max_rows: Count
 
 
 class Decide(Section, frozen=True):
@@ -211,14 +243,18 @@ class Settings(Section, frozen=True):
     robots: Robots
     noise: Noise
     erase: Erase
+    watch: Watch
     pseudonyms: Pseudonyms
     signals: SignalSettings
+    quiet: Quiet
+    clusters: Clusters
     decide: Decide
     releases: Releases
     flink: Flink
     topics: dict[str, Topic]
     formats: dict[str, Format]
     slots: dict[str, Slot]
+    segments: Segments
 
 
 SECRETS: Final = frozenset({"pseudonyms.key", "redis.url"})

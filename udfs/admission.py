@@ -24,7 +24,7 @@ def admission(form: Format, forms: Mapping[str, Format], limits: Clean) -> Calla
     Raises:
         ValueError: from this call, not from reading: the declaration says something impossible.
 
-    >>> from schemas.settings import Millis
+    >>> from schemas.durations import Millis
     >>> limits = Clean("trimtab", 40, 0, Millis(0), Millis(0), [], "")
     >>> admission(Format(about=""), {}, limits)(b'{"user_id":"ada","kind":"click","item":"a91"}')
     Traceback (most recent call last):

@@ -45,7 +45,8 @@ class Canonical:
         denied = self._denied(raw)
         named = not (denied and _NEED_A_NAME.issubset(denied))
         occurred = happened(at, raw.occurred_at, raw.sent_at, raw.received_at)
-        device, robot, language, country, region, hour = self._surroundings(raw, at if occurred is None else occurred)
+        around = self._surroundings(raw, at if occurred is None else occurred)
+        device, robot, language, country, region, hour, connection = around
         dwell_ms, value, clipped = clip(raw, norms, self._noise)
         return Event(
             user_id if named else ANONYMOUS,
@@ -68,6 +69,7 @@ class Canonical:
             list(clipped),
             list(denied),
             device,
+            connection,
             language,
             country,
             region,

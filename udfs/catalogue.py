@@ -1,7 +1,7 @@
 """What can be shown: the items of one catalogue release, and which few of them are worth a model's time."""
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Self
@@ -39,6 +39,7 @@ class Catalogue:
     available: NDArray[np.bool_]
     rows: Mapping[str, int]
     _tables: dict[int, NDArray[np.intp]] = field(default_factory=dict, init=False, repr=False)
+    _places: dict[tuple[str, ...], Mapping[str, int]] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def parse(cls, version: str, payload: bytes) -> Self:
@@ -69,6 +70,20 @@ class Catalogue:
             available=np.array([item.available for item in items], dtype=np.bool_),
             rows={item.id: row for row, item in enumerate(items)},
         )
+
+    def interest_places(self, names: Sequence[str]) -> Mapping[str, int]:
+        """Say for each item whose interest is among some names at which place it stands there; made once per list.
+
+        >>> line = b'{"id":"a91","interest":"sport","popularity":0.5,"quality":0.8}'
+        >>> dict(Catalogue.parse("c7", line).interest_places(["news", "sport"]))
+        {'a91': 1}
+        """
+        wanted = tuple(names)
+        if wanted not in self._places:
+            place = {code: wanted.index(name) for code, name in enumerate(self.interests) if name in wanted}
+            codes = self.codes.tolist()
+            self._places[wanted] = {item: place[codes[row]] for item, row in self.rows.items() if codes[row] in place}
+        return self._places[wanted]
 
     @cached_property
     def prior(self) -> NDArray[np.float64]:

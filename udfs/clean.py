@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from itertools import repeat
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 import numpy as np
 from msgspec import json
@@ -21,23 +22,42 @@ from schemas.events import (
     RawEvent,
 )
 from schemas.formats import Format
+from schemas.lanes import NO_LANE
 from schemas.settings import Clean, Settings
 from schemas.slots import capped
 from udfs.admission import admission
 from udfs.canonical import Canonical
 from udfs.consent import Consents
+from udfs.context import written
+from udfs.marks import NO_MOOD, Marks
 from udfs.noise import Norms
 from udfs.places import Lookup, nowhere
 from udfs.refusal import Place, rejection
+from udfs.strides import Strides
 from udfs.surroundings import Surroundings
 
 _CODE = {kind.value: code for kind, code in CODE.items()}
 # To take a member out of its class costs as much as to hash a name: it is done once.
 _PERSONALIZE, _LEARN, _MEASURE = Purpose
-_CONSENT, _EXPOSURE, _CLICK = Kind.CONSENT, Kind.EXPOSURE, Kind.CLICK
+_CONSENT, _CLICK = Kind.CONSENT, Kind.CLICK
 _EVENT_KEY = blake2b(digest_size=8)
 _ORDER_BITS = 20
 _ORDER_MASK = (1 << _ORDER_BITS) - 1
+
+
+class Known(NamedTuple):
+    """What the releases in force say of a record.
+
+    Attributes:
+        norms: the population's quartiles.
+        interests: item -> place of its interest among those whose shares are signals.
+    """
+
+    norms: Norms | None = None
+    interests: Mapping[str, int] = MappingProxyType({})
+
+
+NOTHING: Final = Known()
 
 
 class Row(NamedTuple):
@@ -56,11 +76,15 @@ class Row(NamedTuple):
         learn: whether its person agreed to `learn`.
         measure: whether its person agreed to `measure`.
         clipped: whether a value of it was cut.
-        account: pseudonym of the account, where it names one.
+        account: time and pseudonym of the account, where it names one, as with `clicked`.
         dwell_ms: attentive time.
         scroll_permille: depth reached, thousandths of the page.
-        lane: the counter of its capped slot, for an exposure; else -1.
+        lane: which packed counter it adds to, see schemas.lanes; -1 for none.
+        mark: what it adds there.
+        mood: what a rating or a sentiment says, thousandths from -1000 (bad) to 1000 (good); else `NO_MOOD`.
+        stride: whether it shows that its person is there, see `udfs.strides`.
         clicked: time and item of a click, in an order that puts the latest last.
+        context: time and surroundings likewise, see `udfs.context.written`.
         record: the event or the rejection, as JSON.
         others: further events of the record.
     """
@@ -77,8 +101,12 @@ class Row(NamedTuple):
     account: str | None = None
     dwell_ms: int = 0
     scroll_permille: int = 0
-    lane: int = -1
+    lane: int = NO_LANE
+    mark: int = 0
+    mood: int = NO_MOOD
+    stride: bool = False
     clicked: str | None = None
+    context: str | None = None
     record: str | None = None
     others: list[str] | None = None
 
@@ -95,16 +123,19 @@ class Cleaner:
     def __init__(
         self,
         form: Format,
-        limits: Clean,
-        canonical: Canonical,
-        lanes: Mapping[str, int],
         forms: Mapping[str, Format],
+        limits: Clean,
+        *,
+        canonical: Canonical,
+        marks: Marks,
+        strides: Strides,
     ) -> None:
-        """Take the format, the limits, how events are said, the counter lane of each capped slot, and all formats."""
+        """Take the format, all formats, the limits, how events are said, what they add to, and who is there."""
         self._admitted = admission(form, forms, limits)
         self._limits = limits
         self._canonical = canonical
-        self._lanes = dict(lanes)
+        self._marks = marks
+        self._strides = strides
         self._encode = json.Encoder().encode
 
     @classmethod
@@ -119,7 +150,14 @@ class Cleaner:
         clean = settings.clean
         canonical = Canonical(pseudonym, Consents(settings.consent), Surroundings(lookup), clean, settings.noise)
         lanes = {name: lane for lane, name in enumerate(capped(settings.slots))}
-        return cls(settings.formats[clean.format], clean, canonical, lanes, settings.formats)
+        return cls(
+            settings.formats[clean.format],
+            settings.formats,
+            clean,
+            canonical=canonical,
+            marks=Marks(settings.signals, lanes),
+            strides=Strides(settings.quiet.pause // 2),
+        )
 
     def rows(
         self,
@@ -127,7 +165,7 @@ class Cleaner:
         at: NDArray[np.int64],
         partitions: Sequence[int],
         offsets: Sequence[int],
-        norms: Iterable[Norms | None] = repeat(None),
+        known: Iterable[Known] = repeat(NOTHING),
     ) -> list[Row]:
         """Read a bundle; the result has one row per record, in order, the first of its events where it holds several.
 
@@ -136,11 +174,11 @@ class Cleaner:
             at: event times, ms since 1970, (n,).
             partitions: where the records lie, (n,).
             offsets: where the records lie, (n,).
-            norms: the population's quartiles in force for each, (n,).
+            known: what the releases in force for each say, (n,).
         """
-        return list(map(self.row, bodies, at.tolist(), partitions, offsets, norms))
+        return list(map(self.row, bodies, at.tolist(), partitions, offsets, known))
 
-    def row(self, body: bytes | None, at: int, partition: int, offset: int, norms: Norms | None = None) -> Row:
+    def row(self, body: bytes | None, at: int, partition: int, offset: int, known: Known = NOTHING) -> Row:
         """Read one record: an event, a pulse, or a rejection."""
         if body == PULSE_BODY:
             return PULSE
@@ -151,9 +189,9 @@ class Cleaner:
             return self._refused(error, body, Place(at, partition, offset))
         order = (partition * 131_071 + offset) * 512
         if isinstance(found, RawEvent):
-            return self._accepted(found, at, order, norms)
+            return self._accepted(found, at, order, known)
         first, *others = [
-            self._accepted(each, at, order + part + 1, norms)
+            self._accepted(each, at, order + part + 1, known)
             if isinstance(each, RawEvent)
             else self._refused(each, body, Place(at, partition, offset, part))
             for part, each in enumerate(found)
@@ -164,30 +202,37 @@ class Cleaner:
         refused = rejection(error, body or b"", place, self._limits.kept_bytes)
         return Row(None, REJECTED_CODE, record=self._encode(refused).decode())
 
-    def _accepted(self, raw: RawEvent, at: int, order: int, norms: Norms | None) -> Row:
+    def _accepted(self, raw: RawEvent, at: int, order: int, known: Known) -> Row:
         user_id = self._canonical.pseudonym(raw.user_id)
-        event = self._canonical(raw, at, user_id, norms)
+        event = self._canonical(raw, at, user_id, known.norms)
         kind, item, denied = event.kind, event.item, event.denied
         personal = _PERSONALIZE not in denied
         # To forget a person their name is needed once more.
         withdrawn = kind is _CONSENT and not personal
         event_id = raw.event_id if self._limits.duplicates else None
+        counts = withdrawn or (personal and not event.late)
+        mood = self._marks.mood(kind, event.value)
+        lane, mark = self._marks.spot(event, mood, known.interests)
         return Row(
             user_id if personal or withdrawn else event.user_id,
             WITHDRAWN_CODE if withdrawn else _CODE[kind._value_],
-            withdrawn or (personal and not event.late),
+            counts,
             event_key(user_id, event_id) if event_id else 0,
             (at << _ORDER_BITS) - (order & _ORDER_MASK) if event_id else 0,
             event.robot,
             _LEARN not in denied,
             _MEASURE not in denied,
             bool(event.clipped),
-            event.account,
+            f"{at:014d}{event.account}" if event.account else None,
             event.dwell_ms or 0,
             round(event.scroll * 1000) if event.scroll else 0,
-            self._lanes.get(event.slot, -1) if kind is _EXPOSURE and event.slot else -1,
+            lane,
+            mark,
+            mood,
+            counts and not withdrawn and self._strides.new(user_id, at),
             # The latest click of a slice is the greatest of these: by time, then by item.
             f"{at:014d}{item}" if kind is _CLICK and item else None,
+            written(at, event),
             self._encode(event).decode(),
         )
 

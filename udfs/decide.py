@@ -8,23 +8,26 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 from msgspec import Raw, Struct, json
+from msgspec.structs import astuple, fields
 from numpy.typing import NDArray
 
 from schemas.decisions import Card, Decision, SlotCard, Trace, Unfit, Versions, Why
 from schemas.events import PULSE_USER
+from schemas.segments import RuleSegment
 from schemas.settings import Decide, Noise, SignalSettings
 from schemas.signals import Signals
 from schemas.slots import Rerank, Slot, Variant, capped
 from udfs.catalogue import Catalogue
 from udfs.choices import Choices
+from udfs.context import surroundings
+from udfs.moments import Columns
+from udfs.observe import Observer
 from udfs.rank import InForce, popular, rerank
-from udfs.signals import signals
 from udfs.variant import Chooser
 
-Columns = Mapping[str, NDArray[Any]]
 VERSION: Final = 1
 RARE: Final = ("n_cart", "n_purchase", "n_rate")
-SIGNALS: Final = Signals.__struct_fields__
+SIGNALS: Final = fields(Signals)
 
 _ID_BYTES: Final = 9
 _ID_LETTERS: Final = 12
@@ -40,21 +43,30 @@ class Verdict(NamedTuple):
     card: str | None
     record: str | None
     expires: int
+    segment: str = ""
+    cluster: int = 0
 
 
 class Decider:
     """Everything about deciding that stays the same from bundle to bundle."""
 
-    def __init__(self, slots: Mapping[str, Slot], decide: Decide, horizons: SignalSettings, noise: Noise) -> None:
-        """Take the declared slots, when and how long decisions count, the signals' horizons, and what is noise."""
+    def __init__(
+        self,
+        slots: Mapping[str, Slot],
+        decide: Decide,
+        horizons: SignalSettings,
+        noise: Noise,
+        rules: Mapping[str, RuleSegment],
+    ) -> None:
+        """Take slots, when and how long decisions count, the signals' horizons, what is noise, and rule segments."""
         self._conf = decide
-        self._horizons = horizons
         self._noise = noise
+        self._observer = Observer(rules, horizons, noise)
         self._reranks = {name: slot for name, slot in sorted(slots.items()) if isinstance(slot, Rerank)}
         self._choosers = {
             name: Chooser(name, slot, decide.seed) for name, slot in sorted(slots.items()) if isinstance(slot, Variant)
         }
-        self._lanes = {name: f"shown_{lane}" for lane, name in enumerate(capped(dict(slots)))}
+        self._lanes = {name: lane for lane, name in enumerate(capped(dict(slots)))}
         self._encode = json.Encoder().encode
 
     def __call__(self, moments: Columns, in_force: Sequence[tuple[NDArray[np.intp], InForce]]) -> list[Verdict]:
@@ -81,7 +93,9 @@ class Decider:
 
     def _decide(self, moments: Columns, releases: InForce) -> Iterator[Verdict]:
         """Decide for people: slot by slot for all of them, then card and record of each."""
-        computed = signals(moments, self._horizons, self._noise)
+        computed = self._observer.signals(moments, releases.anomalies)
+        segments, spoken = self._observer.segments(moments)
+        clusters = (releases.clusters.assign(computed) if releases.clusters else np.zeros(len(segments), int)).tolist()
         users, ends = moments["user_id"].tolist(), moments["slice_end"].tolist()
         versions, expires = releases.versions(), [end + self._conf.valid for end in ends]
         ids = decision_ids(users, ends, versions)
@@ -104,16 +118,20 @@ class Decider:
             # Written once, for card and record.
             "slots": [Raw(self._encode(each)) for each in slots],
             "ver": repeat(versions),
-            "signals": map(Signals, *(computed[name].tolist() for name in SIGNALS)),
+            "signals": map(Signals, *(_listed(computed[field.name], field.default) for field in SIGNALS)),
             "session": moments["session_start"].tolist(),
             "clicked": moments["clicked"].tolist(),
             "trace": traces,
+            "context": [surroundings(text)[0] for text in moments["context"].tolist()],
+            "segment": segments,
+            "cluster": clusters,
+            "spoken": spoken,
             "account": moments["account"].tolist(),
             "unfit": self._unfit(moments, computed["unusual"]),
             "unmeasured": moments["unmeasured"].tolist(),
         }
         cards, records = (self._texts(kind, columns) for kind in (Card, Decision))
-        yield from map(Verdict, cards, records, expires)
+        yield from map(Verdict, cards, records, expires, segments, clusters)
 
     def _texts(self, kind: type[Struct], columns: Mapping[str, Iterable[Any]]) -> Iterator[str]:
         """Write rows as JSON."""
@@ -130,7 +148,7 @@ class Decider:
                 yield name, ranked.choices(_card_ids(ids, name), moments["clicked"].tolist(), expires)
         users, sessions, none_shown = moments["user_id"].tolist(), moments["session_start"].tolist(), [0] * len(ids)
         for name, chooser in self._choosers.items():
-            shown = moments[self._lanes[name]].tolist() if name in self._lanes else none_shown
+            shown = moments["shown"][:, self._lanes[name]].tolist() if name in self._lanes else none_shown
             yield name, chooser.choose(_card_ids(ids, name), users, sessions, shown, expires)
 
     def _default(self, end: int, releases: InForce) -> Verdict:
@@ -159,7 +177,7 @@ class Decider:
         marks = {
             Unfit.CONSENT: moments["unlearned"],
             Unfit.ROBOT: moments["robot"],
-            Unfit.CLIPPED: moments["clipped"],
+            Unfit.CLIPPED: moments["n_clipped"] > 0,
             # A purchase is unusual too, and what learning is for.
             Unfit.OUTLIER: (np.abs(unusual) > self._noise.deviations) & (sum(moments[name] for name in RARE) == 0),
         }
@@ -175,9 +193,9 @@ def decision_ids(users: Sequence[str], seqs: Sequence[int], versions: Versions) 
     """Name decisions by what they were made from, so that a restart gives them the same names.
 
     >>> decision_ids(["k0:ada", "k0:bob"], [1767225600000] * 2, Versions("c1", "m1"))
-    ['YoGayg1j4E3C', '24T0XuRVnGoq']
+    ['q2LX4_f8_puY', '-mheLo0sY9kF']
     """
-    releases = f"{versions.catalogue}|{versions.model}|{VERSION}"
+    releases = "|".join(str(version) for version in (*astuple(versions), VERSION))
     digests = (
         blake2b(f"{user}|{seq}|{releases}".encode(), digest_size=_ID_BYTES).digest()
         for user, seq in zip(users, seqs, strict=True)
@@ -185,6 +203,13 @@ def decision_ids(users: Sequence[str], seqs: Sequence[int], versions: Versions) 
     # Nine bytes are twelve letters, none of them shared with the next nine: so all are written at once.
     letters = urlsafe_b64encode(b"".join(digests)).decode()
     return [letters[start : start + _ID_LETTERS] for start in range(0, len(letters), _ID_LETTERS)]
+
+
+def _listed(column: NDArray[Any], neutral: float) -> list[Any]:
+    """List numbers, those that are neutral as the very object that the schema names: so they are left out of JSON."""
+    listed = column.astype(np.object_)
+    listed[column == neutral] = neutral
+    return listed.tolist()  # type: ignore[no-any-return]  # of an object array it is Any
 
 
 def _card_ids(ids: list[str], name: str) -> list[str]:

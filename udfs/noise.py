@@ -135,7 +135,9 @@ def fence(q1: float, q3: float, k: float) -> tuple[float, float] | None:
     return q1 - k * spread, q3 + k * spread
 
 
-def unusual(points: NDArray[np.int64], tallies: NDArray[np.int64], conf: Noise) -> Column:
+def unusual(
+    points: NDArray[np.int64], tallies: NDArray[np.int64], events: NDArray[np.int64], min_slices: int
+) -> Column:
     """How far a slice's engagement is from the median of the session's earlier slices, in robust deviations.
 
     The Hampel identifier (Pearson, IEEE Trans. Control Systems Technology 10, 2002; Hampel, JASA 69, 1974):
@@ -150,20 +152,21 @@ def unusual(points: NDArray[np.int64], tallies: NDArray[np.int64], conf: Noise) 
     Args:
         points: (n,) engagement of the slice, thousandths of a point.
         tallies: (n, 8) slices of the session so far, this one included, by `schemas.norms.STRENGTHS`.
-        conf: from how many earlier slices on a session has a median.
+        events: (n,) in the slice: one without any is not judged, nor counted.
+        min_slices: from how many earlier slices on a session has a median.
 
     Returns:
         (n,) deviations; 0 where there are too few earlier slices.
 
-    >>> conf = Noise(fence=3.0, deviations=6.0, min_slices=20, min_events=1000)
     >>> of_session = np.array([[0, 0, 8, 8, 4, 0, 0, 1]])  # around 1.25 points, then one of 20
-    >>> unusual(np.array([20_000]), of_session, conf).round(1).tolist()
+    >>> unusual(np.array([20_000]), of_session, np.array([1]), 20).round(1).tolist()
     [18.8]
     """
     counted = tallies.astype(np.float64)
-    counted[np.arange(len(points)), np.searchsorted(STRENGTHS, points)] -= 1  # it is what is judged
+    judged = events > 0
+    counted[np.arange(len(points)), np.searchsorted(STRENGTHS, points)] -= judged
     deviations = np.zeros(len(points))
-    known = np.flatnonzero(counted.sum(axis=1) >= conf.min_slices)
+    known = np.flatnonzero(judged & (counted.sum(axis=1) >= min_slices))
     if len(known):
         sums = _cumulated(counted[known])
         median, width = _median(sums)

@@ -13,6 +13,8 @@ from schemas.signals import FEATURES, USER_FEATURES
 from schemas.slots import Rerank
 from udfs.catalogue import Catalogue
 from udfs.choices import Choices
+from udfs.clusters import Clusters
+from udfs.detectors.isolation import IsolationForest
 from udfs.models import Model
 from udfs.smooth import Column
 
@@ -28,14 +30,18 @@ _ITEM_PLACES: Final = range(len(USER_FEATURES), len(FEATURES))
 class InForce:
     """The releases that decide a row; an absent one was not there."""
 
-    catalogue: Catalogue | None
-    model: Model | None
+    catalogue: Catalogue | None = None
+    model: Model | None = None
+    clusters: Clusters | None = None
+    anomalies: IsolationForest | None = None
 
     def versions(self) -> Versions:
         """Name them, as cards and records do."""
         return Versions(
             catalogue=self.catalogue.version if self.catalogue else None,
             model=self.model.version if self.model else None,
+            segments=self.clusters.version if self.clusters else None,
+            anomalies=self.anomalies.version if self.anomalies else None,
         )
 
 

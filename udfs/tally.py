@@ -60,3 +60,18 @@ def beyond(counts: Counts, least: float, most: float) -> int:
     2
     """
     return int(counts[(least > _GRID) | (most < _GRID)].sum())
+
+
+def standing(counts: Counts, value: float) -> float:
+    """Give the share of the values that lie below one, those beside it counted by half; 0.5 where there are none.
+
+    The mid-rank percentile; values within the same bucket, 2 % apart at most, are taken for equal.
+
+    >>> standing(tally(np.array([1, 2, 3, 4])), 3), standing(tally(np.empty(0)), 3)
+    (0.625, 0.5)
+    """
+    total = int(counts.sum())
+    if not total:
+        return 0.5
+    place = int(np.flatnonzero(tally(np.array([value])))[0])
+    return float((counts[:place].sum() + counts[place] / 2) / total)

@@ -22,6 +22,7 @@ _TEXTS: Final = (
     "country",
     "region",
     "time_zone",
+    "connection",
     "tcf",
     "ip",
 )

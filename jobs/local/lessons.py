@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from jobs.local.world import ARMS, LESSONS, PUPILS, STEPS, Column, Index, Mask, Step, Visit, World, places, seeded
 from schemas.events import Kind
 from schemas.settings import KindPoints, Settings, Time
-from schemas.signals import FEATURES
-from schemas.slices import MOMENT
+from schemas.signals import FEATURES, USER_FEATURES
 from schemas.slots import Rerank
 from udfs.catalogue import Catalogue
 from udfs.rank import features
@@ -41,6 +40,13 @@ class Lessons:
     at_ms: NDArray[np.int64]  # (rows,) of the page view
 
 
+REMEMBERED: Final = (
+    *("slice_end", "first_ms", "prev_ms", "points", "session_start", "landmark", "session_slices", "session_clicks"),
+    *("life_slices", "life_points", "life_squares", "events"),
+)
+"""The columns of `schemas.slices.Moment` that the features are made of, but for the fading sums."""
+
+
 class Memory:
     """What the pipeline would remember of some users: the columns of `schemas.slices.Moment`, event by event.
 
@@ -53,7 +59,7 @@ class Memory:
         self._taus_ms = np.array(taus_ms, dtype=np.float64)[:, None]
         self._last_ms = np.zeros(users, dtype=np.int64)
         self._fading = np.zeros((3, users))
-        self._columns = {name: np.zeros(users, dtype=np.int64) for name in MOMENT}
+        self._columns = {name: np.zeros(users, dtype=np.int64) for name in REMEMBERED}
 
     def observe(self, who: Mask, at_ms: NDArray[np.int64], points: NDArray[np.int64], *, click: bool) -> None:
         """Take in one event of each of `who`, later than all of theirs before.
@@ -72,6 +78,7 @@ class Memory:
         now["first_ms"] = np.where(begins, at_ms, now["first_ms"])
         now["session_start"] = np.where(session, at_ms, now["session_start"])
         now["slice_end"] = slice_end
+        now["events"] = np.where(begins, 0, now["events"]) + np.where(who, 1, 0)
         for name in ("session_slices", "session_clicks"):
             now[name] = np.where(session, 0, now[name])
         now["session_slices"] += begins
@@ -137,7 +144,7 @@ def _played(world: World, settings: Settings, slot: Rerank, rng: Generator) -> I
         visit = world.visit(user, mood, feed, arm, seen=seen[user[:, None], feed], rng=rng)
         clicked = [catalogue.ids[row] if row >= 0 else "" for row in last.tolist()]
         if not begins.all():
-            table = features(signals(memory.moments(), horizons, settings.noise), clicked, catalogue, feed)
+            table = features(_signals(memory, settings), clicked, catalogue, feed)
             yield _page(table, visit, now_ms, ~begins)
         _remember(memory, visit, now_ms, horizons.points)
 
@@ -149,6 +156,10 @@ def _played(world: World, settings: Settings, slot: Rerank, rng: Generator) -> I
         arm = np.where(begins, rng.integers(len(ARMS), size=len(user)), arm)
         mood = np.where(begins, world.crowd.first_mood(user, rng), world.crowd.next_mood(user, mood, rng))
         now_ms = now_ms + visit.length_ms + begins * _AWAY_MS * rng.lognormal(0.0, 1.5, len(user))
+
+
+def _signals(memory: Memory, settings: Settings) -> dict[str, NDArray[Any]]:
+    return signals(memory.moments(), settings.signals, settings.noise, USER_FEATURES)
 
 
 def _feed(world: World, catalogue: Catalogue, slot: Rerank, last: Index, rng: Generator) -> Index:

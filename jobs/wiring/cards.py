@@ -103,6 +103,10 @@ class Cards:
         """
         return f"{self._conf.prefix}:{{{user_id}}}:d"
 
+    def membership_key(self, user_id: str, by: str) -> str:
+        """Name the key that says in which segment a user is, and since when."""
+        return f"{self._conf.prefix}:{{{user_id}}}:s:{by}"
+
     @property
     def default_key(self) -> str:
         """The key of the card for everybody who has none of their own."""

@@ -17,13 +17,15 @@ from pyflink.table.udf import FunctionContext, ScalarFunction
 from jobs.wiring.cards import Cards, Fate
 from jobs.wiring.geo import place_lookup
 from jobs.wiring.keys import key_ring, sealed
-from jobs.wiring.releases import Follower
-from jobs.wiring.serving import Serving
-from schemas.derive import columns
+from jobs.wiring.releases import Follower, Loaded
+from jobs.wiring.serving import Memberships, Move, Serving, Told
+from schemas.settings import Redis as RedisSettings
 from schemas.settings import Settings
-from schemas.slices import Moment
-from udfs.clean import Cleaner, unpacked
+from schemas.slices import TEXTS
+from udfs.clean import Cleaner, Known, unpacked
 from udfs.decide import Decider
+from udfs.moments import unpacked as unpacked_moments
+from udfs.observe import Observer
 from udfs.pseudonym import pseudonymiser
 
 log = logging.getLogger("trimtab")
@@ -44,7 +46,11 @@ _NARROW: dict[str, tuple[DataType, type[np.generic]]] = {
     "dwell_ms": (DataTypes.INT(), np.int32),
     "scroll_permille": (DataTypes.SMALLINT(), np.int16),
     "lane": (DataTypes.TINYINT(), np.int8),
+    "mark": (DataTypes.BIGINT(), np.int64),
+    "mood": (DataTypes.SMALLINT(), np.int16),
+    "stride": (DataTypes.BOOLEAN(), np.bool_),
     "clicked": (DataTypes.STRING(), np.object_),
+    "context": (DataTypes.STRING(), np.object_),
     "record": (DataTypes.STRING(), np.object_),
 }
 """The columns of udfs.clean.Row, but for `others`: as Flink and as numpy know them."""
@@ -62,15 +68,21 @@ DECIDE: DataType = DataTypes.ROW(
     [
         DataTypes.FIELD("record", DataTypes.STRING()),
         DataTypes.FIELD("failure", DataTypes.STRING()),
+        DataTypes.FIELD("segment", DataTypes.STRING()),
+        DataTypes.FIELD("cluster", DataTypes.BIGINT()),
     ]
 )
+TELL: DataType = DataTypes.ROW(
+    [
+        DataTypes.FIELD("rules", DataTypes.STRING()),
+        DataTypes.FIELD("clusters", DataTypes.STRING()),
+        DataTypes.FIELD("failure", DataTypes.STRING()),
+    ]
+)
+OBSERVE: DataType = DataTypes.BIGINT()
 
-
-PACKED: Final = {
-    name: tuple(column.name for column in columns(Moment) if column.sql_type == sql_type)
-    for name, sql_type in {"texts": "STRING", "wholes": "BIGINT", "flags": "BOOLEAN", "reals": "DOUBLE"}.items()
-}
-"""The columns of a moment by type. Numbers travel as arrays: a column costs a bundle 20 us, whatever is in it."""
+ARRAYS: Final = ("counted", "summed", "flags", "reals")
+"""How the numbers of a moment travel: a column costs a bundle 20 us, whatever is in it."""
 
 
 class Clean(ScalarFunction):  # type: ignore[misc]  # pyflink ships no types
@@ -101,8 +113,12 @@ class Clean(ScalarFunction):  # type: ignore[misc]  # pyflink ships no types
         """Read a bundle of records."""
         at = times.to_numpy().astype("datetime64[ms]").astype(np.int64)
         self._follower.refresh()
-        norms = (loaded.norms for loaded in self._follower.each(at))
-        rows = self._cleaner.rows(bodies.tolist(), at, partitions.tolist(), offsets.tolist(), norms)
+        in_force = self._follower.each(at)
+        names = self._settings.signals.interests
+        # Nearly always the same releases are in force for all: what they say is put together once.
+        said = {id(loaded): _known(loaded, names) for loaded in in_force}
+        known = (said[id(loaded)] for loaded in in_force)
+        rows = self._cleaner.rows(bodies.tolist(), at, partitions.tolist(), offsets.tolist(), known)
         *columns, others = zip(*rows, strict=True)
         return pd.DataFrame(narrow(columns) | {"others": others, "at_ms": at}, copy=False)
 
@@ -124,6 +140,10 @@ class Unpack(ScalarFunction):  # type: ignore[misc]  # pyflink ships no types
         return pd.DataFrame(narrow(columns), copy=False)
 
 
+def _known(loaded: Loaded, names: Sequence[str]) -> Known:
+    return Known(loaded.norms, loaded.catalogue.interest_places(names) if loaded.catalogue and names else {})
+
+
 def narrow(columns: Sequence[Sequence[Any]]) -> dict[str, Any]:
     """Give the columns of udfs.clean.Row, but for `others`, their names and types."""
     return {
@@ -133,7 +153,7 @@ def narrow(columns: Sequence[Sequence[Any]]) -> dict[str, Any]:
 
 
 class Decide(ScalarFunction):  # type: ignore[misc]  # pyflink ships no types
-    """`decide(texts ..., wholes, flags, reals)`: decides a bundle (udfs.decide) and serves it (jobs.wiring.serving).
+    """`decide(texts ..., arrays ..., spoken)`: decides a bundle (udfs.decide) and serves it (jobs.wiring.serving).
 
     Two thoughts, one function: each costs a bundle its way to Python and back, in time and in work. A bundle
     ends before the checkpoint's barrier, so every decision of a checkpoint has been offered to Redis.
@@ -147,10 +167,15 @@ class Decide(ScalarFunction):  # type: ignore[misc]  # pyflink ships no types
             follower: of the releases.
             serve: whether decisions go to Redis.
         """
-        self._settings = (settings.slots, settings.decide, settings.signals, settings.noise)
+        self._settings = (
+            settings.slots,
+            settings.decide,
+            settings.signals,
+            settings.noise,
+            settings.segments.rules,
+        )
         self._follower = follower
-        conf = replace(settings.redis, url="") if REDIS_VARIABLE in os.environ else settings.redis
-        self._redis = conf if serve else None
+        self._redis = _served(settings) if serve else None
 
     def is_deterministic(self) -> bool:
         """Keep the planner from evaluating a row twice."""
@@ -161,19 +186,27 @@ class Decide(ScalarFunction):  # type: ignore[misc]  # pyflink ships no types
         self._decider = Decider(*self._settings)
         self._serving = None
         if self._redis:
-            url = os.environ.get(REDIS_VARIABLE, self._redis.url)
-            cards = Cards(replace(self._redis, url=url), time.monotonic)
+            cards = _cards(self._redis)
             group = function_context.get_metric_group().add_group("trimtab")
             counters = {fate: group.counter(f"redis_{fate.value}") for fate in Fate}
             self._serving = Serving(cards, self._redis.grace, now_ms, counters, log)
 
     def eval(self, *columns: "pd.Series[Any]") -> pd.DataFrame:
         """Decide a bundle of moments, and serve it."""
-        moments = moments_of(columns)
+        *known, spoken = columns
+        moments = moments_of(TEXTS, known) | spoken_of(spoken)
         self._follower.refresh()
         verdicts = self._decider(moments, self._follower.at(moments["slice_end"]))
         failures = self._serving.serve(moments, verdicts) if self._serving else [None] * len(verdicts)
-        return pd.DataFrame({"record": [verdict.record for verdict in verdicts], "failure": failures}, dtype=object)
+        return pd.DataFrame(
+            {
+                "record": np.array([verdict.record for verdict in verdicts], dtype=object),
+                "failure": np.array(failures, dtype=object),
+                "segment": np.array([verdict.segment for verdict in verdicts], dtype=object),
+                "cluster": np.array([verdict.cluster for verdict in verdicts], dtype=np.int64),
+            },
+            copy=False,
+        )
 
     def close(self) -> None:
         """Send what waits to be sent, and let go of what the follower opened."""
@@ -182,20 +215,115 @@ class Decide(ScalarFunction):  # type: ignore[misc]  # pyflink ships no types
         self._follower.close()
 
 
-def moments_of(columns: Sequence["pd.Series[Any]"]) -> dict[str, NDArray[Any]]:
-    """Unpack the columns of Moment.
+class Observe(ScalarFunction):  # type: ignore[misc]  # pyflink ships no types
+    """`observe(context, arrays ...)`: what speaks for and against each rule segment, see udfs.observe."""
 
-    >>> row = [[""]] * 3 + [[np.arange(len(PACKED[name]))] for name in ("wholes", "flags", "reals")]
-    >>> found = moments_of([pd.Series(column) for column in row])
-    >>> {name: found[name].tolist() for name in ("user_id", "slice_end", "first_ms", "fading_slow")}
-    {'user_id': [''], 'slice_end': [0], 'first_ms': [1], 'fading_slow': [2]}
+    def __init__(self, settings: Settings, follower: Follower) -> None:
+        """Keep what a worker needs, and where a release of anomalies comes from."""
+        self._settings = (settings.segments.rules, settings.signals, settings.noise)
+        self._follower = follower
+
+    def is_deterministic(self) -> bool:
+        """Keep the planner from evaluating a row twice."""
+        return False
+
+    def open(self, function_context: FunctionContext) -> None:
+        """Prepare the observer once per worker."""
+        del function_context
+        self._observer = Observer(*self._settings)
+
+    def eval(self, *columns: "pd.Series[Any]") -> "pd.Series[Any]":
+        """Observe a bundle of moments."""
+        moments = moments_of(("context",), columns)
+        self._follower.refresh()
+        bits = np.zeros(len(columns[0]), dtype=np.int64)
+        for rows, releases in self._follower.at(moments["slice_end"]):
+            bits[rows] = self._observer.bits(
+                {name: column[rows] for name, column in moments.items()}, releases.anomalies
+            )
+        return pd.Series(bits)
+
+    def close(self) -> None:
+        """Let go of what the follower opened."""
+        self._follower.close()
+
+
+class Tell(ScalarFunction):  # type: ignore[misc]  # pyflink ships no types
+    """`tell(...)`: who changed segments, to Redis and as records; see jobs.wiring.serving.Memberships."""
+
+    def __init__(self, settings: Settings, follower: Follower, *, serve: bool) -> None:
+        """Keep what a worker needs; see Decide."""
+        self._follower = follower
+        self._kept_ms = int(settings.time.memory)
+        self._redis = _served(settings) if serve else None
+
+    def is_deterministic(self) -> bool:
+        """Keep the planner from evaluating a row twice."""
+        return False
+
+    def open(self, function_context: FunctionContext) -> None:
+        """Prepare the writer once per worker."""
+        del function_context
+        self._memberships = Memberships(_cards(self._redis) if self._redis else None, self._kept_ms, log)
+
+    def eval(self, *columns: "pd.Series[Any]") -> pd.DataFrame:
+        """Tell of a bundle of changes."""
+        moves = [Move(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
+        self._follower.refresh()
+        in_force = self._follower.each(np.array([move.slice_end for move in moves], dtype=np.int64))
+        told = self._memberships.tell(moves, [releases.clusters for releases in in_force])
+        return pd.DataFrame(
+            {
+                name: np.array(column, dtype=object)
+                for name, column in zip(Told._fields, zip(*told, strict=True), strict=True)
+            },
+            copy=False,
+        )
+
+    def close(self) -> None:
+        """Let go of what the follower opened."""
+        self._follower.close()
+
+
+def _served(settings: Settings) -> RedisSettings:
+    """Give the connection's settings; an address that the environment gives, password and all, stays behind."""
+    return replace(settings.redis, url="") if REDIS_VARIABLE in os.environ else settings.redis
+
+
+def _cards(conf: RedisSettings) -> Cards:
+    return Cards(replace(conf, url=os.environ.get(REDIS_VARIABLE, conf.url)), time.monotonic)
+
+
+def moments_of(texts: Sequence[str], columns: Sequence["pd.Series[Any]"]) -> dict[str, NDArray[Any]]:
+    """Unpack the columns of Moment: some texts, then the arrays of `ARRAYS`.
+
+    >>> from schemas.slices import COUNTED, FLAGS, REALS, SUMMED
+    >>> row = [[""]] + [[np.arange(len(names))] for names in (COUNTED, SUMMED, FLAGS, REALS)]
+    >>> found = moments_of(["context"], [pd.Series(column) for column in row])
+    >>> {name: found[name].tolist() for name in ("context", "events", "slice_end", "first_ms", "fading_slow")}
+    {'context': [''], 'events': [0], 'slice_end': [0], 'first_ms': [1], 'fading_slow': [2]}
     """
-    texts, *packs = PACKED.values()
-    moments = {name: column.to_numpy() for name, column in zip(texts, columns, strict=False)}
-    for names, pack in zip(packs, columns[len(texts) :], strict=True):
-        rows = np.concatenate(pack.to_numpy()).reshape(len(pack), len(names))
-        moments.update(zip(names, np.ascontiguousarray(rows.T), strict=True))
-    return moments
+    named = {name: column.to_numpy() for name, column in zip(texts, columns, strict=False)}
+    arrays = {name: _table(column) for name, column in zip(ARRAYS, columns[len(texts) :], strict=True)}
+    return named | unpacked_moments(arrays)
+
+
+def spoken_of(column: "pd.Series[Any]") -> dict[str, NDArray[np.int64]]:
+    """Unpack what speaks for and against rule segments, and when each last did.
+
+    >>> found = spoken_of(pd.Series([np.array([3, 10, 20, 30, 40])]))
+    >>> {name: array.tolist() for name, array in found.items()}
+    {'bits': [3], 'entered': [[10, 30]], 'left': [[20, 40]]}
+    """
+    table = _table(column)
+    return {"bits": table[:, 0], "entered": table[:, 1::2], "left": table[:, 2::2]}
+
+
+def _table(column: "pd.Series[Any]") -> NDArray[Any]:
+    """Make one array, (n, length), of a column of arrays."""
+    rows = column.to_numpy()
+    table: NDArray[Any] = np.concatenate(rows).reshape(len(rows), -1)
+    return table
 
 
 def now_ms() -> int:

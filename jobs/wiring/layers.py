@@ -13,7 +13,7 @@ Path = tuple[str, ...]
 Table = dict[str, Any]
 
 BASE: Final = "base"
-SINGLE: Final = ("slots", "topics", "formats")
+SINGLE: Final = ("slots", "segments", "topics", "formats")
 """Files that hold one table each, of their own name."""
 
 SET: Final = "--set"
@@ -91,7 +91,7 @@ class Layers:
 
 
 def stacked(root: Traversable, env: str, environ: Mapping[str, str], overrides: Sequence[str]) -> Layers:
-    """Stack conf/base.toml, slots, topics and formats, conf/<env>.toml, TRIMTAB__SECTION__KEY and --set.
+    """Stack conf/base.toml, the files of one table, conf/<env>.toml, TRIMTAB__SECTION__KEY and --set.
 
     Raises:
         BadSettings: a file is absent or no TOML, there is no such environment, or a name cannot be read.

@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.wiring.model_trial import Trial
-from jobs.wiring.store import INDEX, LOADERS, Mark, Store, channel_of, location, text_of, trial
+from jobs.wiring.store import INDEX, LOADERS, Mark, Payload, Store, channel_of, location, text_of, trial
 from schemas.releases import Channel, Manifest, Release
 from udfs.catalogue import Catalogue
+from udfs.clusters import Clusters
+from udfs.detectors.isolation import IsolationForest
 from udfs.models import Model
 from udfs.noise import Norms
 from udfs.rank import InForce
@@ -27,7 +29,7 @@ _HOUR_MS: Final = 3_600_000
 class Loaded(InForce):
     """The releases in force for a row, a field for each channel: those it is decided by, and those it is cleaned by."""
 
-    norms: Norms | None
+    norms: Norms | None = None
 
 
 @dataclass
@@ -85,7 +87,7 @@ class Follower:
         self._polled: int | None = None
         self._channels: dict[Channel, _Channel] = {channel: _Channel() for channel in channels}
         self._on_trial: dict[str, _OnTrial] = {}
-        self._loaded: dict[str, Catalogue | Model | Norms] = {}
+        self._loaded: dict[str, Payload | Model] = {}
         self._asked: dict[str, int] = {}
         self._refused: set[str] = set()
         self._unread: set[str] = set()  # since the last look
@@ -164,7 +166,7 @@ class Follower:
             self._log.info("%s: the store can be followed again", name)
         channel.trouble = trouble
 
-    def _newest_good(self, name: Channel, place: int) -> Catalogue | Model | Norms | None:
+    def _newest_good(self, name: Channel, place: int) -> Payload | Model | None:
         for release in reversed(self._channels[name].index[:place]):
             self._begin(release)
             self._finish(release.version)
@@ -212,12 +214,15 @@ class Follower:
         self._log.error("release %s is refused, the last good one stays: %s", version, refused)
 
 
-def _loaded(found: Mapping[Channel, Catalogue | Model | Norms | None]) -> Loaded:
+def _loaded(found: Mapping[Channel, Payload | Model | None]) -> Loaded:
     catalogue, model, norms = found.get("catalogue"), found.get("model"), found.get("norms")
+    anomalies, clusters = found.get("anomalies"), found.get("segments")
     assert catalogue is None or isinstance(catalogue, Catalogue)
     assert model is None or isinstance(model, Model)
     assert norms is None or isinstance(norms, Norms)
-    return Loaded(catalogue, model, norms)
+    assert anomalies is None or isinstance(anomalies, IsolationForest)
+    assert clusters is None or isinstance(clusters, Clusters)
+    return Loaded(catalogue=catalogue, model=model, norms=norms, anomalies=anomalies, clusters=clusters)
 
 
 def _needed(channel: _Channel, now: int) -> list[Release]:

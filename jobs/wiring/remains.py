@@ -17,7 +17,7 @@ from udfs.erasure import Erasure, Found, Upkeep, by_age, erasure, in_redis, in_s
 
 CONTROL: Final = "control"
 RAW: Final = "clicks"
-KEYED: Final = ("events", "duplicates", "decisions", "outcomes")
+KEYED: Final = ("events", "duplicates", "decisions", "segments", "outcomes")
 """Topics whose records bear the pseudonym as their key."""
 
 DONE: Final = frozenset({"events", "duplicates"})
@@ -51,7 +51,7 @@ def keys_of(user_id: str, prefix: str) -> list[str]:
     """Name all keys that Redis may hold of a person, as the contract lists them.
 
     >>> keys_of("k1:0af1", "tt")
-    ['tt:{k1:0af1}:d']
+    ['tt:{k1:0af1}:d', 'tt:{k1:0af1}:s:rules', 'tt:{k1:0af1}:s:clusters']
     """
     of_a_person = [key for key in REDIS_KEYS if "<user>" in key]
     return [key.replace("<prefix>", prefix).replace("<user>", user_id) for key in of_a_person]

@@ -2,20 +2,25 @@
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 from msgspec import json
 
 from jobs.wiring.cards import SEVERITY, Cards, Entry, Fate
-from schemas.decisions import Heartbeat
+from schemas.decisions import Heartbeat, Membership, Sort
 from schemas.events import PULSE_USER
 from schemas.rejects import Reason, Rejected
-from udfs.decide import Columns, Verdict
+from udfs.clusters import Clusters
+from udfs.decide import VERSION, Verdict
 from udfs.lags import histogram
+from udfs.moments import Columns
 
 HEARTBEAT_TTL_MS: Final = 3_600_000
 """A pipeline silent for an hour has no heartbeat left to misread."""
+
+SORTS: Final = tuple(sort.value for sort in Sort)
+"""What tells segments apart: a membership is kept of each."""
 
 _MINUTE_MS: Final = 60_000
 _REASONS: Final = {Fate.FAILED: Reason.WRITE_FAILED, Fate.SKIPPED: Reason.WRITE_SKIPPED}
@@ -113,6 +118,103 @@ class Serving:
         if self._cards.trouble != self._trouble:
             self._trouble = self._cards.trouble
             self._log.warning("redis: %s", self._trouble or "answers again")
+
+
+class Move(NamedTuple):
+    """A decision in which somebody changed segments, or left for good; the columns of the view `moved`."""
+
+    user_id: str
+    slice_end: int
+    farewell: bool
+    segment: str
+    segment_before: str
+    cluster: int
+    cluster_before: int
+
+
+class Told(NamedTuple):
+    """What became of a move: a record for each sort of segment that changed, and of a write that did not go through."""
+
+    rules: str | None
+    clusters: str | None
+    failure: str | None
+
+
+class Memberships:
+    """Tells who changed segments: to Redis, the newest of each sort under a key of its own, and as records."""
+
+    def __init__(self, cards: Cards | None, kept_ms: int, log: logging.Logger) -> None:
+        """Take the writer (None: nobody is served), how long a membership is kept, and where trouble is said."""
+        self._cards = cards
+        self._kept_ms = kept_ms
+        self._log = log
+        self._trouble = ""
+
+    def tell(self, moves: Sequence[Move], clusters: Sequence[Clusters | None]) -> list[Told]:
+        """Write a bundle.
+
+        Args:
+            moves: who moved from where to where.
+            clusters: the release in force for each.
+        """
+        records = [self._records(move, release) for move, release in zip(moves, clusters, strict=True)]
+        failures = self._written(moves, records) if self._cards else [None] * len(moves)
+        return [
+            Told(found.get("rules"), found.get("clusters"), failed)
+            for found, failed in zip(records, failures, strict=True)
+        ]
+
+    def _records(self, move: Move, clusters: Clusters | None) -> dict[str, str]:
+        """Write what changed, by sort; of somebody who left for good there is nothing to say."""
+        if move.farewell:
+            return {}
+        told = []
+        if move.segment != move.segment_before:
+            told.append(
+                Membership(VERSION, move.slice_end, move.user_id, Sort.RULES, move.segment, move.segment_before)
+            )
+        if move.cluster != move.cluster_before:
+            told.append(
+                Membership(
+                    VERSION,
+                    move.slice_end,
+                    move.user_id,
+                    Sort.CLUSTERS,
+                    _name(clusters, move.cluster),
+                    _name(clusters, move.cluster_before),
+                    clusters.layers_of(move.cluster) if clusters and move.cluster else [],
+                    clusters.version if clusters else "",
+                )
+            )
+        return {each.by.value: json.encode(each).decode() for each in told}
+
+    def _written(self, moves: Sequence[Move], records: Sequence[Mapping[str, str]]) -> list[str | None]:
+        assert self._cards is not None
+        entries, rows = [], []
+        for row, (move, found) in enumerate(zip(moves, records, strict=True)):
+            # Of somebody who left for good both keys go.
+            told = dict.fromkeys(SORTS) if move.farewell else found
+            for by, value in told.items():
+                key = self._cards.membership_key(move.user_id, by)
+                entries.append(Entry(key, move.slice_end, move.slice_end + self._kept_ms, value))
+                rows.append(row)
+        worst = [0] * len(moves)
+        for row, severity in zip(rows, map(SEVERITY.index, self._cards.put(entries)), strict=True):
+            worst[row] = max(worst[row], severity)
+        if self._cards.trouble != self._trouble:
+            self._trouble = self._cards.trouble
+            self._log.warning("redis: %s", self._trouble or "answers again")
+        return [
+            failure(SEVERITY[severity], move.user_id, move.slice_end, self._cards.trouble)
+            for move, severity in zip(moves, worst, strict=True)
+        ]
+
+
+def _name(clusters: Clusters | None, cluster: int) -> str:
+    """Name a cluster; one that the release in force does not hold any more goes by its id."""
+    if not cluster:
+        return ""
+    return clusters.name_of(cluster) if clusters else f"k{cluster}"
 
 
 def failure(fate: Fate, user_id: str, seq: int, trouble: str) -> str | None:

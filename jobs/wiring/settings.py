@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from importlib.resources.abc import Traversable
+from itertools import pairwise
 from types import NoneType, UnionType
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
@@ -15,10 +16,17 @@ import msgspec
 from msgspec.structs import fields
 
 from jobs.wiring.layers import BadSettings, Layers, Path, Table, Typed, dotted, stacked
+from schemas.clusters import NAME
+from schemas.durations import Millis
 from schemas.events import Purpose
-from schemas.settings import SECRETS, Millis, Settings
+from schemas.segments import MAX_RULES
+from schemas.settings import SECRETS, Clusters, Settings
+from schemas.signals import REGISTRY
 from schemas.slots import MAX_CAPPED, Rerank, Variant, capped
+from udfs.expressions import ExpressionError
 from udfs.payloads.mapping import reader
+from udfs.scales import unknown
+from udfs.segments import condition
 
 __all__ = ["BadSettings", "Loaded", "load", "render"]
 
@@ -94,8 +102,8 @@ def _checked(layers: Layers, value: object, annotation: Any, path: Path) -> Any:
         required: set[str] = set()
     else:
         struct, tags = _chosen(layers, value, kind, path)
-        types = tags | {field.name: field.type for field in fields(struct)}
-        required = {field.name for field in fields(struct) if field.required}
+        types = tags | {field.encode_name: field.type for field in fields(struct)}
+        required = {field.encode_name for field in fields(struct) if field.required}
     for key in value:
         if key not in types:
             raise BadSettings(
@@ -227,7 +235,7 @@ def _nearest(path: Path, siblings: Iterable[str]) -> str:
 def _known(kind: Any, path: Path) -> list[Path]:
     if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
         return [path]
-    return [name for field in fields(kind) for name in _known(_core(field.type), (*path, field.name))]
+    return [name for field in fields(kind) for name in _known(_core(field.type), (*path, field.encode_name))]
 
 
 def _shown(value: object) -> str:
@@ -242,6 +250,8 @@ _POSITIVE: Final = (
     ("time", "slice"),
     ("time", "pulse"),
     ("signals", "fast"),
+    ("clusters", "half_life"),
+    ("clusters", "every"),
     ("decide", "refresh"),
     ("decide", "valid"),
     ("flink", "checkpoint"),
@@ -251,7 +261,9 @@ _POSITIVE: Final = (
 def _misfits(settings: Settings) -> Iterator[tuple[list[Path], str]]:
     """Yield what contradicts what: the paths involved, and the rule they break."""
     yield from _slot_misfits(settings)
+    yield from _segment_misfits(settings)
     yield from _consent_misfits(settings)
+    yield from _cluster_misfits(settings.clusters)
     for section, key in _POSITIVE:
         if getattr(getattr(settings, section), key) == 0:
             yield [(section, key)], "must be longer than nothing"
@@ -271,6 +283,21 @@ def _misfits(settings: Settings) -> Iterator[tuple[list[Path], str]]:
             reader(form, settings.formats)
         except ValueError as error:
             yield [("formats", name)], str(error)
+
+
+def _cluster_misfits(clusters: Clusters) -> Iterator[tuple[list[Path], str]]:
+    features: list[Path] = [("clusters", "features")]
+    if not clusters.features:
+        yield features, "must name a signal or more"
+    for place, name in enumerate(clusters.features):
+        if name not in REGISTRY:
+            yield features, unknown(name)
+        if name in clusters.features[:place]:
+            yield features, f"{name} stands there twice"
+    if any(wide <= narrow for wide, narrow in pairwise((clusters.k, *clusters.layers))):
+        yield [("clusters", "layers"), ("clusters", "k")], "must fall, from fewer than clusters.k on"
+    if clusters.max_rows < clusters.min_rows:
+        yield [("clusters", "max_rows"), ("clusters", "min_rows")], "must not be less than clusters.min_rows"
 
 
 def _consent_misfits(settings: Settings) -> Iterator[tuple[list[Path], str]]:
@@ -293,3 +320,22 @@ def _slot_misfits(settings: Settings) -> Iterator[tuple[list[Path], str]]:
     limited = capped(settings.slots)
     if len(limited) > MAX_CAPPED:
         yield [("slots", name, "cap", "shown") for name in limited], f"at most {MAX_CAPPED} slots may have a cap"
+
+
+def _segment_misfits(settings: Settings) -> Iterator[tuple[list[Path], str]]:
+    rules = settings.segments.rules
+    for name, rule in rules.items():
+        at = ("segments", "rules", name)
+        if not re.fullmatch(NAME, name):
+            yield [at], f"expected a name like {NAME}"
+        for key, text in (("enter", rule.enter), ("leave", rule.leave)):
+            if text is None:
+                continue
+            try:
+                condition(text)
+            except ExpressionError as error:
+                yield [(*at, key)], str(error)
+        if rule.hold > settings.time.session_cap:
+            yield [(*at, "for"), ("time", "session_cap")], "must not be longer than time.session_cap"
+    if len(rules) > MAX_RULES:
+        yield [("segments", "rules", name) for name in rules], f"at most {MAX_RULES} rule segments"

@@ -13,18 +13,25 @@ from jobs.wiring import Refusal
 from jobs.wiring.model_trial import Trial
 from schemas.releases import FILES, Channel, Manifest, Release
 from udfs.catalogue import Catalogue
+from udfs.clusters import Clusters
+from udfs.detectors.isolation import IsolationForest
 from udfs.noise import Norms
 from udfs.releases import RefusedRelease
 
 INDEX: Final = "index.jsonl"
 MANIFEST: Final = "manifest.json"
 
-PREFIX: Final[dict[Channel, str]] = {"catalogue": "c", "model": "m", "norms": "n"}
+PREFIX: Final[dict[Channel, str]] = {"catalogue": "c", "model": "m", "norms": "n", "anomalies": "a", "segments": "s"}
 """Versions are this letter and a number that grows."""
 
-LOADERS: Final[dict[Channel, Callable[[str, bytes], Catalogue | Norms]]] = {
+Payload = Catalogue | Norms | IsolationForest | Clusters
+"""What the payloads of all channels but the models' are, once they are read."""
+
+LOADERS: Final[dict[Channel, Callable[[str, bytes], Payload]]] = {
     "catalogue": Catalogue.parse,
     "norms": Norms.parse,
+    "anomalies": IsolationForest.parse,
+    "segments": Clusters.parse,
 }
 """What makes a payload ready for use. A model is not among them: loading one may end the process, see `Trial`."""
 

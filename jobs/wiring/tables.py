@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from msgspec import Struct
 from pyflink.table import TableEnvironment
 
+from jobs.wiring import wire
 from jobs.wiring.flow import Interval
 from schemas.derive import Column, columns, ddl
 from schemas.settings import Settings
@@ -16,15 +18,32 @@ _RECORD = Column("record", "STRING")
 _TIME = Column("event_time", "TIMESTAMP_LTZ(3)", metadata="timestamp")
 
 
+FOREVER_MS: Final = 4_102_444_800_000
+"""The year 2100: as long as nobody says otherwise."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """Where a job starts and stops reading.
 
     Attributes:
         bounded: stop at the end that the topic has now, and start from its beginning.
+        until_ms: event time after which nothing is told, ms since 1970. When a bounded topic ends, so does its clock,
+            and all that waits for a time to pass would happen at once: also what that time has not come for.
     """
 
     bounded: bool = False
+    until_ms: int = FOREVER_MS
+
+    @classmethod
+    def all_of(cls, settings: Settings, topic: str) -> "Reading":
+        """Read what a topic holds now, from its beginning to its end.
+
+        Raises:
+            Refusal: the broker does not answer.
+        """
+        client = wire.admin(settings.kafka.bootstrap, settings.kafka.wait)
+        return cls(bounded=True, until_ms=wire.newest(client, topic))
 
 
 def raw_source(table: TableEnvironment, settings: Settings, topic: str, reading: Reading) -> None:
@@ -70,6 +89,8 @@ def _source(
         options |= {"scan.startup.mode": "earliest-offset", "scan.bounded.mode": "latest-offset"}
         # A broker that stalls must not make a partition look idle: what comes out would depend on the wall clock.
         del options["scan.topic-partition-discovery.interval"], options["scan.watermark.idle-timeout"]
+        # To hold back a partition that has just been read to its end fails the job: "No current assignment".
+        del options["scan.watermark.alignment.group"], options["scan.watermark.alignment.max-drift"]
     else:
         options |= {"scan.startup.mode": "group-offsets"}
     timed = (*fields, Column("event_time", "TIMESTAMP_LTZ(3)", metadata="timestamp", virtual=True))

@@ -2,9 +2,10 @@
 
 import time
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import KafkaException, Producer, TopicPartition
+from confluent_kafka import admin as administration
 from confluent_kafka.admin import AdminClient
 
 from jobs.wiring import Refusal
@@ -55,6 +56,22 @@ def require(client: AdminClient, topics: Iterable[str]) -> None:
     missing = sorted(set(topics) - client.list_topics(timeout=_ATTEMPT_S * 10).topics.keys())
     if missing:
         raise Refusal(f"the broker has no topic {missing[0]}: run python -m jobs topics")
+
+
+def newest(client: AdminClient, topic: str) -> int:
+    """Give the latest timestamp in a topic, ms since 1970; 0 where it holds nothing.
+
+    Raises:
+        Refusal: the broker does not say.
+    """
+    partitions = client.list_topics(topic, timeout=_ATTEMPT_S * 10).topics[topic].partitions
+    newest_of: Any = administration.OffsetSpec  # type: ignore[attr-defined]  # it is there, and in the library's guide
+    asked = {TopicPartition(topic, each): newest_of.max_timestamp() for each in partitions}
+    try:
+        found: list[int] = [each.result().timestamp for each in client.list_offsets(asked).values()]
+    except KafkaException as error:
+        raise Refusal(f"{topic}: the broker does not say how far it goes: {error.args[0].str()}") from None
+    return max([0, *found])
 
 
 def producer(bootstrap: str, *, give_up_ms: int = 120_000, transactional_id: str = "") -> Producer:

@@ -29,7 +29,7 @@ from tests.bench.ground import ground
 from tests.bench.stream import JUNK, NORMS, Shape, records
 from udfs.admission import admission
 from udfs.canonical import Canonical
-from udfs.clean import Cleaner, Row, event_key
+from udfs.clean import Cleaner, Known, Row, event_key
 from udfs.consent import Consents
 from udfs.noise import Norms, clip
 from udfs.properties import scrubbed
@@ -130,7 +130,8 @@ def cleaning(bodies: Sequence[bytes], at: Sequence[int], settings: Settings) -> 
     norms, noise = [Norms.parse("n1", json.encode(NORMS))] * len(raws), [settings.noise] * len(raws)
     clocks = zip(*((event.occurred_at, event.sent_at, event.received_at) for event in raws), strict=True)
     places = [0] * len(raws), range(len(raws))
-    rows = list(map(row, bodies, at, *places, norms))
+    known = [Known(each) for each in norms]
+    rows = list(map(row, bodies, at, *places, known))
     spent = _timed(
         {
             "let in, decoded": _each(admitted, bodies),
@@ -143,7 +144,7 @@ def cleaning(bodies: Sequence[bytes], at: Sequence[int], settings: Settings) -> 
             "canonical event": _each(canonical, raws, at, users, norms),
             "event key": _each(event_key, users, [event.event_id for event in raws]),
             "written as JSON": _each(_written(encode), list(map(canonical, raws, at, users, norms))),
-            "narrow row": _each(row, bodies, at, *places, norms),
+            "narrow row": _each(row, bodies, at, *places, known),
         }
         | _handing_over(rows, np.array(at)),
         len(bodies),

@@ -9,17 +9,26 @@ from typing import Final
 
 from pyflink.table import StatementSet, TableEnvironment, TableResult
 
-from jobs.personalize import DECISIONS, EVENTS, FAILED_WRITES, NAMED, REFUSED, REPEATED, build, declare, planned
+from jobs.personalize import (
+    DECISIONS,
+    EVENTS,
+    FAILED_WRITES,
+    MOVES,
+    NAMED,
+    REFUSED,
+    REPEATED,
+    UNTOLD,
+    build,
+    declare,
+    planned,
+)
 from jobs.wiring.flow import environment, execute
 from jobs.wiring.jars import connectors
 from jobs.wiring.settings import load
 from jobs.wiring.tables import Reading
-from schemas.derive import Column, columns, ddl
+from schemas.derive import Column, ddl
 from schemas.settings import Settings
-from schemas.slices import Moment
 from tests.bench.children import answer
-
-BOUNDED: Final = Reading(bounded=True)
 
 PATIENCE: Final = {"restart-strategy.type": "none", "heartbeat.timeout": "60000"}
 """What began anew would be measured twice, so nothing does; a machine that is busy with others answers late."""
@@ -27,7 +36,6 @@ PATIENCE: Final = {"restart-strategy.type": "none", "heartbeat.timeout": "60000"
 _USER = Column("user_id", "STRING")
 _RECORD = Column("record", "STRING")
 _TIME = Column("event_time", "TIMESTAMP_LTZ(3)")
-_TEXTS: Final = frozenset({"user_id", "clicked", "account"})
 
 # What the job writes after it has looked for copies, written without a look.
 _READ_EVENTS: Final = f"INSERT INTO events SELECT {NAMED}, record, event_time FROM readings WHERE code > 0"
@@ -46,8 +54,8 @@ def until(*inserts: str, serve: bool = False) -> Callable[[TableEnvironment, Set
     """Lay the job as far as some inserts need it, into sinks that throw everything away; Redis is none of them."""
 
     def lay(table: TableEnvironment, settings: Settings) -> StatementSet:
-        declare(table, settings, BOUNDED, serve=serve)
-        for keyed in ("events", "duplicates", "decisions"):
+        declare(table, settings, Reading.all_of(settings, "clicks"), serve=serve)
+        for keyed in ("events", "duplicates", "decisions", "segments"):
             discard(table, keyed, [_USER, _RECORD, _TIME])
         discard(table, "rejected", [_RECORD])
         flow = table.create_statement_set()
@@ -60,7 +68,7 @@ def until(*inserts: str, serve: bool = False) -> Callable[[TableEnvironment, Set
 
 def read(table: TableEnvironment, settings: Settings) -> StatementSet:
     """Lay no more than the source."""
-    declare(table, settings, BOUNDED)
+    declare(table, settings, Reading.all_of(settings, "clicks"))
     discard(table, "bodies", [Column("body", "BYTES"), Column("partition", "INT"), Column("offset", "BIGINT"), _TIME])
     flow = table.create_statement_set()
     flow.add_insert_sql("INSERT INTO bodies SELECT body, `partition`, `offset`, event_time FROM clicks")
@@ -70,23 +78,35 @@ def read(table: TableEnvironment, settings: Settings) -> StatementSet:
 def sliced(table: TableEnvironment, settings: Settings) -> StatementSet:
     """Lay the job as far as its slices."""
     flow = until(*ONCE)(table, settings)
-    names = table.from_path("slices").get_schema().get_field_names()
-    discard(table, "all_slices", [Column(name, "STRING" if name in _TEXTS else "BIGINT") for name in names])
-    flow.add_insert_sql("INSERT INTO all_slices SELECT * FROM slices")
+    _discard_view(table, flow, "slices")
     return flow
 
 
-def due(table: TableEnvironment, settings: Settings) -> StatementSet:
-    """Lay the job as far as the moments that are due, with their running sums."""
-    flow = until(*ONCE)(table, settings)
-    discard(table, "moments", columns(Moment))
-    flow.add_insert_sql("INSERT INTO moments SELECT * FROM due")
-    return flow
+def upto(view: str) -> Callable[[TableEnvironment, Settings], StatementSet]:
+    """Lay the job as far as one of its views."""
+
+    def lay(table: TableEnvironment, settings: Settings) -> StatementSet:
+        flow = until(*ONCE)(table, settings)
+        _discard_view(table, flow, view)
+        return flow
+
+    return lay
+
+
+def _discard_view(table: TableEnvironment, flow: StatementSet, view: str) -> None:
+    """Fill a sink that throws everything away with all columns of a view."""
+    taken = table.execute_sql(f"DESCRIBE {view}").collect()
+    # A time attribute is written as its type and a mark behind it.
+    found = [Column(row[0], str(row[1]).removesuffix(" *ROWTIME*").removesuffix(" NOT NULL")) for row in taken]
+    kept = [column for column in found if "PROCTIME" not in column.sql_type]
+    discard(table, f"all_{view}", kept)
+    names = ", ".join(f"`{column.name}`" for column in kept)
+    flow.add_insert_sql(f"INSERT INTO all_{view} SELECT {names} FROM {view}")
 
 
 def whole(table: TableEnvironment, settings: Settings) -> StatementSet:
     """Lay the job as it is."""
-    return build(table, settings, BOUNDED)
+    return build(table, settings, Reading.all_of(settings, "clicks"))
 
 
 STAGES: Final[Mapping[str, Callable[[TableEnvironment, Settings], StatementSet]]] = {
@@ -94,14 +114,15 @@ STAGES: Final[Mapping[str, Callable[[TableEnvironment, Settings], StatementSet]]
     "decode": until(_READ_EVENTS, _READ_REFUSED),
     "once": until(*ONCE),
     "slices": sliced,
-    "signals": due,
-    "decide": until(*ONCE, DECISIONS),
-    "redis": until(*ONCE, DECISIONS, FAILED_WRITES, serve=True),
+    "folds": upto("moments"),
+    "segments": upto("due"),
+    "decide": until(*ONCE, DECISIONS, *MOVES),
+    "redis": until(*ONCE, DECISIONS, *MOVES, FAILED_WRITES, UNTOLD, serve=True),
     "kafka": whole,
 }
 """Each is the one before and a step more; the last is the whole job."""
 
-_FOLDED: Final = frozenset({"signals", "decide", "redis", "kafka"})
+_FOLDED: Final = frozenset({"folds", "segments", "decide", "redis", "kafka"})
 """Those that have all the folds whose memory is set in the compiled plan; no run lasts as long as any memory."""
 
 

@@ -31,7 +31,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 RING = "k2 the-newer-secret; k1 the-older-secret"
 HOUR_MS = 3_600_000
 NUMBERS = itertools.count(1)
-STORES = ["redis", "control", "job state", "clicks", "events", "duplicates", "decisions", "rejected"]
+STORES = ["redis", "control", "job state", "clicks", "events", "duplicates", "decisions", "segments", "rejected"]
 
 
 def under_both_keys(user_id: str) -> list[str]:
@@ -139,7 +139,7 @@ def test_a_line_tells_each_store_and_never_the_id(site: Site, capsys: pytest.Cap
     said = capsys.readouterr()
     newer, older = under_both_keys("ada-2")
     lines = [line for line in said.out.splitlines() if " outcomes " not in line]
-    assert [line.split("  ")[0] for line in lines] == ([newer] * 8 + [older] * 8) * 2
+    assert [line.split("  ")[0] for line in lines] == ([newer] * 9 + [older] * 9) * 2
     assert f"{newer}  redis       clean" in lines
     assert any(line.startswith(f"{older}  clicks      leaving  clean in 1209") for line in lines)
     everything = said.out + said.err + (Path(site.settings.releases.store) / "receipt.json").read_text()

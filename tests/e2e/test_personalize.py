@@ -1,13 +1,12 @@
 """The main job on real Kafka, Redis and Python workers, against the straightforward computation from the event list."""
 
 import json
-import math
 import os
 import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -15,30 +14,31 @@ from random import Random
 from typing import Any
 
 import pytest
+from msgspec.structs import fields
 from redis import Redis
 
 from jobs import topics
 from jobs.local.feed import collect
 from jobs.local.stack import Stack
+from jobs.local.world import CATALOGUE, Shelf, seeded
 from jobs.wiring import wire
 from jobs.wiring.handover import JOB_ENVIRONMENT
 from jobs.wiring.settings import load
+from jobs.wiring.store import Store
 from schemas.events import Kind
 from schemas.reader import Reader, pseudonym
 from schemas.settings import Settings
 from schemas.signals import Signals
+from tests.claims.oracle import WITHOUT, Oracle
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 KEY = b"for-development-only"
-SLICE, REFRESH, GAP, CAP, MEMORY = 1_000, 5_000, 120_000, 600_000, 3_600_000
-TAUS = {"rate_fast": 15_000, "rate_mid": 120_000, "rate_slow": 900_000}
-POINTS = {"view": 1, "click": 3, "hover": 0.2, "search": 1.5, "cart": 8, "purchase": 20, "rate": 4, "form": 2}
-POINTS |= {"rage": -2, "error": -1}
+SLICE, REFRESH, GAP, MEMORY = 1_000, 5_000, 120_000, 3_600_000
+SHELF = Shelf.stocked(seeded(1, CATALOGUE))
+NEUTRAL = {field.name: field.default for field in fields(Signals)}
 URGENT = {"search", "cart", "purchase", "rate", "exposure"}
 
 Event = dict[str, Any]
-
-COUNTED = [kind for kind in Kind if f"n_{kind.value}" in Signals.__struct_fields__]
 
 
 @dataclass
@@ -62,7 +62,9 @@ def history(start: int, seed: int) -> list[Event]:
             at += rng.choice([0, 1, 250, 700, 2_000, 9_000, SLICE - at % SLICE, 30_000, rng.choice([GAP, GAP + 1])])
             at += rng.choice([0] * 60 + [MEMORY + 1])
             kind = rng.choice(sorted(set(Kind) - {Kind.CONSENT}, key=list(Kind).index)).value
-            event: Event = {"user_id": f"u{user}", "kind": kind, "item": f"i{rng.randrange(30)}", "at": at}
+            event: Event = {"user_id": f"u{user}", "kind": kind, "item": f"i{rng.randrange(30):03d}", "at": at}
+            if kind in ("rate", "sentiment"):
+                event["value"] = rng.choice([-1, 0.25, 1, 2, 5])
             if kind == "dwell":
                 event["dwell_ms"] = rng.randrange(20_000)
             if kind == "scroll":
@@ -83,13 +85,16 @@ def stack(scratch: Path, jars: Path) -> Iterator[Stack]:
 
 
 @pytest.fixture(scope="module")
-def run(stack: Stack) -> Run:
+def run(stack: Stack, scratch: Path) -> Run:
     home = {"kafka.bootstrap": stack.bootstrap, "redis.url": stack.redis_url}
     sets = [f"{path}={value}" for path, value in home.items()]
+    store = Store(str(scratch / "store"))
+    store.publish("catalogue", SHELF.catalogue_lines(), None, effective_at=0, reason="the pretend world")
     sets += ["time.session_gap=2min", "time.session_cap=10min", "time.memory=1h", "flink.rest_port=0"]
+    sets += ["quiet.pause=20s", "quiet.gone=20min"]
     sets += ["topics.clicks.config={'message.timestamp.type'='CreateTime', 'retention.ms'='-1'}"]
     sets += ["slots.hero.cap.shown=3", "flink.parallelism=2", "decide.valid=7d"]
-    sets += [f"flink.checkpoint_dir={REPOSITORY}/.local/tests/checkpoints", "releases.store=.local/tests/no-store"]
+    sets += [f"flink.checkpoint_dir={REPOSITORY}/.local/tests/checkpoints", f"releases.store={store.uri}"]
     settings = load(REPOSITORY, "local", {}, sets).settings
     admin = wire.admin(settings.kafka.bootstrap, 10_000)
     topics.apply(admin, topics.difference(settings.topics, {}))
@@ -124,120 +129,68 @@ def read(bootstrap: str, topic: str) -> list[dict[str, Any]]:
     return [json.loads(taken.body or b"") for taken in collect(bootstrap, topic)]
 
 
-def slices(events: Sequence[Event]) -> Iterator[tuple[int, list[Event]]]:
-    """One user's events by slice end, in order."""
-    grouped = defaultdict(list)
-    for event in events:
-        grouped[(event["at"] // SLICE + 1) * SLICE].append(event)
-    yield from sorted(grouped.items())
-
-
-def milli_points(events: Sequence[Event]) -> int:
-    """Engagement of one slice, thousandths of a point, by conf/base.toml."""
-    counted = sum(round(POINTS.get(event["kind"], 0) * 1000) for event in events)
-    dwell = math.trunc(sum(event.get("dwell_ms", 0) for event in events) * 0.05)
-    deepest: int = max(round(event.get("scroll", 0) * 1000) for event in events)
-    total: int = counted + dwell + deepest
-    return total
-
-
-def oracle(events: Sequence[Event]) -> dict[int, dict[str, Any]]:
-    """Every signal of one user at each slice that is due, from the raw list, with nothing clever."""
-    rows: dict[int, dict[str, Any]] = {}
-    life: list[tuple[int, int]] = []  # (slice end, milli-points) since memory began
-    stretch: list[tuple[int, list[Event]]] = []  # since the last long pause
-    previous_ms: int | None = None
-    previous_end: int | None = None
-    clicked = ""
-    for end, now in slices(events):
-        first, last = now[0]["at"], now[-1]["at"]
-        silence = None if previous_ms is None else first - previous_ms
-        if silence is None or silence > GAP:
-            stretch = []
-        if silence is None or silence > MEMORY:
-            life, clicked = [], ""
-        stretch.append((end, now))
-        # A stretch longer than the cap is cut into sessions.
-        began = stretch[0][1][0]["at"]
-        landmark = began // SLICE * SLICE + (end - 1 - began // SLICE * SLICE) // CAP * CAP
-        session = [(at, part) for at, part in stretch if at > landmark]
-        life.append((end, milli_points(now)))
-        clicks = [(event["at"], event["item"]) for event in now if event["kind"] == "click"]
-        clicked = max(clicks)[1] if clicks else clicked
-        start = max(began, landmark)
-        of_session = [event for _, part in session for event in part]
-        due = (
-            previous_end is None
-            or (end - 1) // REFRESH != (previous_end - 1) // REFRESH
-            or any(event["kind"] in URGENT for event in now)
-        )
-        if due:
-            row: dict[str, Any] = {f"n_{kind.value}": sum(e["kind"] == kind.value for e in now) for kind in COUNTED}
-            row |= {
-                "events": len(now),
-                "dwell_s": sum(event.get("dwell_ms", 0) for event in now) / 1000,
-                "scroll": max(event.get("scroll", 0) for event in now),
-                "engagement": milli_points(now) / 1000,
-                "gap_s": 0 if silence is None or silence > MEMORY else silence / 1000,
-                "session_age_s": (end - start) / 1000,
-                "session_depth": len(session),
-                "session_events": len(of_session),
-                "session_clicks": sum(event["kind"] == "click" for event in of_session),
-                "session_dwell_s": sum(event.get("dwell_ms", 0) for event in of_session) / 1000,
-            }
-            row |= fading(session, end, landmark) | baseline([points / 1000 for _, points in life])
-            row |= {"clicked": clicked, "session": start}
-            row["shown"] = sum(event.get("slot") == "hero" for event in of_session)
-            rows[end] = row
-        previous_ms, previous_end = last, end
-    return rows
-
-
-def fading(session: Sequence[tuple[int, list[Event]]], end: int, landmark: int) -> dict[str, float]:
-    """Bias-corrected exponential averages since the landmark: weights 1 for now, 1/e for one tau ago."""
-    recent = [(at, milli_points(part) / 1000) for at, part in session]
-    rates = {
-        name: sum(points * math.exp((at - end) / tau) for at, points in recent)
-        / (tau / 1000 * (1 - math.exp((landmark - end) / tau)))
-        for name, tau in TAUS.items()
-    }
-    fast, mid, slow = rates["rate_fast"], rates["rate_mid"], rates["rate_slow"]
-    return rates | {"velocity": fast - slow, "acceleration": (fast - mid) - (mid - slow)}
-
-
-def baseline(engagements: Sequence[float]) -> dict[str, float]:
-    """Mean and deviation of the slices before this one, once there are five."""
-    *before, now = engagements
-    if len(before) < 5:
-        return {"baseline": 0, "spread": 0, "zscore": 0}
-    mean = sum(before) / len(before)
-    spread = math.sqrt(sum((each - mean) ** 2 for each in before) / (len(before) - 1))
-    return {"baseline": mean, "spread": spread, "zscore": (now - mean) / spread if spread > 1e-9 else 0}
-
-
 def test_every_record_is_an_event_or_a_rejection(run: Run) -> None:
     assert len(run.records["events"]) == len(run.events)
     assert len(run.records["rejected"]) == run.junk > 20
     assert {record["reason"] for record in run.records["rejected"]} == {"not_json"}
 
 
+def of_users(run: Run) -> dict[str, list[Event]]:
+    """Each one's events under their pseudonym, in order."""
+    found = defaultdict(list)
+    for event in run.events:
+        found[pseudonym(event["user_id"], KEY, "k0")].append(event)
+    return found
+
+
 def test_every_signal_equals_the_plain_computation_from_the_event_list(run: Run) -> None:
-    decided = {(record["user_id"], record["seq"]): record for record in run.records["decisions"]}
-    assert len(decided) == len(run.records["decisions"])
-    expected: dict[tuple[str, int], dict[str, Any]] = {}
-    for user in {event["user_id"] for event in run.events}:
-        of_user = [event for event in run.events if event["user_id"] == user]
-        expected |= {(pseudonym(user, KEY, "k0"), end): row for end, row in oracle(of_user).items()}
-    assert decided.keys() == expected.keys()
-    assert len(expected) > 1000
-    for place, row in expected.items():
-        record = decided[place]
-        assert (record.get("clicked", ""), record["session"]) == (row.pop("clicked"), row.pop("session")), place
-        shown = row.pop("shown")
-        cap = {"name": "cap", "count": shown, "limit": 3, "held": shown >= 3}
-        assert record["trace"]["hero"]["guards"] == [cap], place
-        signals = {name: record["signals"].get(name, 0) for name in row}
-        assert signals == pytest.approx(row, rel=1e-9, abs=1e-9), place
+    places = {item.id: run.settings.signals.interests.index(item.interest) for item in SHELF.items}
+    oracle = Oracle(run.settings, places)
+    moments = defaultdict(list)
+    for record in run.records["decisions"]:
+        moments[record["user_id"]].append(record)
+    checked = silent = 0
+    for user_id, events in of_users(run).items():
+        _, forgotten = oracle.silences(events)
+        for record in moments[user_id]:
+            row = oracle.signals(events, record["seq"], forgotten)
+            signals = {name: record["signals"].get(name, NEUTRAL[name]) for name in row}
+            assert signals == pytest.approx(row, rel=1e-9, abs=1e-9), (user_id, record["seq"])
+            checked, silent = checked + 1, silent + (row["events"] == 0)
+    assert checked > 1000
+    assert silent > 100
+    assert row.keys() | WITHOUT == NEUTRAL.keys()
+
+
+def test_what_is_due_is_decided_once_and_nothing_else_but_where_a_segment_may_change(run: Run) -> None:
+    decided: defaultdict[str, set[int]] = defaultdict(set)
+    for record in run.records["decisions"]:
+        assert record["seq"] not in decided[record["user_id"]]
+        decided[record["user_id"]].add(record["seq"])
+    oracle = Oracle(run.settings, {})
+    for user_id, events in of_users(run).items():
+        quiet, _ = oracle.silences(events, run.events[-1]["at"])
+        slices = dict(oracle.slices(events))
+        expected, previous = set(), None
+        for end, now in sorted(slices.items()):
+            fresh = previous is None or (end - 1) // REFRESH != (previous - 1) // REFRESH
+            if fresh or any(event["kind"] in URGENT for event in now):
+                expected.add(end)
+            previous = end
+        assert expected <= decided[user_id]
+        silences = {end for end in decided[user_id] if end not in slices}
+        assert silences == quiet.keys() - slices.keys()
+
+
+def test_a_decision_carries_what_it_was_made_from(run: Run) -> None:
+    for user_id, events in of_users(run).items():
+        for record in (each for each in run.records["decisions"] if each["user_id"] == user_id):
+            past = [event for event in events if event["at"] < record["seq"]]
+            session = [event for event in past if event["at"] >= record["session"]]
+            shown = sum(event.get("slot") == "hero" for event in session)
+            cap = {"name": "cap", "count": shown, "limit": 3, "held": shown >= 3}
+            if record["seq"] - past[-1]["at"] < GAP:  # of who is gone, the session is over
+                assert record["trace"]["hero"]["guards"] == [cap], (user_id, record["seq"])
 
 
 def test_a_capped_slot_shows_its_default_and_says_what_was_withheld(run: Run) -> None:

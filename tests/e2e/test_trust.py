@@ -44,7 +44,9 @@ class Run:
     redis: Any
 
     def of(self, topic: str, user: str) -> Records:
+        """Give a person's records; of decisions those about what they did, not about their silence."""
         found = [record for record in self.records[topic] if record["user_id"] == name(user)]
+        found = [record for record in found if "signals" not in record or record["signals"].get("events")]
         return sorted(found, key=lambda record: (record["at"], record.get("seq", 0)))
 
     def card(self, user: str) -> dict[str, Any] | None:

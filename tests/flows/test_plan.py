@@ -37,11 +37,13 @@ def plan(flow: StatementSet) -> str:
     [
         ("TableSourceScan(", 2),
         (" clean(", 1),
-        ("WindowAggregate(", 1),
-        ("OverAggregate(", 4),
+        ("WindowAggregate(", 6),
+        ("OverAggregate(", 6),
         ("unpack(", 1),
+        (" observe(", 1),
         (" decide(", 1),
-        ("Sink(", 4),
+        (" tell(", 1),
+        ("Sink(", 5),
     ],
 )
 def test_each_step_is_evaluated_once_for_all_sinks(plan: str, step: str, times: int) -> None:
@@ -69,7 +71,7 @@ def test_events_are_forgotten_after_minutes_sessions_after_hours_and_people_by_t
         kept_by: [node.get("configuration", {}).get("table.exec.state.ttl") for node in nodes if is_fold(node, kept_by)]
         for kept_by in (*ttl_ms, "user_id")
     }
-    assert found == {"event_key": ["240000 ms"], "user_id, landmark": ["18000000 ms"], "user_id": [None, None]}
+    assert found == {"event_key": ["240000 ms"], "user_id, landmark": ["18000000 ms"], "user_id": [None] * 3}
 
 
 def test_a_fold_that_is_not_there_is_missed(flow: StatementSet) -> None:

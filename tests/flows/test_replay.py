@@ -102,7 +102,7 @@ def test_a_replayed_file_gives_events_decisions_and_rejections_in_a_fixed_order(
 
     assert code == 0
     assert capsys.readouterr().out.startswith(
-        "5 records fed, 4 events, 0 duplicates, 1 rejected, 2 users, 3 sessions, 3 decisions"
+        "5 records fed, 4 events, 0 duplicates, 1 rejected, 2 users, 3 sessions, 7 decisions"
     )
     events = [json.loads(each) for each in (out / "events.jsonl").read_text().splitlines()]
     assert [(each["user_id"], each["at"]) for each in events] == [
@@ -112,12 +112,18 @@ def test_a_replayed_file_gives_events_decisions_and_rejections_in_a_fixed_order(
         (EVE, NOON),
     ]
     decisions = [json.loads(each) for each in (out / "decisions.jsonl").read_text().splitlines()]
-    # Ada's second click falls into the same stretch of the refresh grid as her first.
+    # Ada's second click falls into the same stretch of the refresh grid as her first. A silence is told a minute after
+    # the stretch of half a minute in which somebody was there, and half an hour after it, while the file goes on.
     assert [(each["user_id"], each["seq"]) for each in decisions] == [
         (ADA, NOON + 1_000),
+        (ADA, NOON + 90_000),
+        (ADA, NOON + 1_830_000),
         (ADA, later + 1_000),
         (EVE, NOON + 1_000),
+        (EVE, NOON + 90_000),
+        (EVE, NOON + 1_830_000),
     ]
+    assert [each["signals"].get("silence_s") for each in decisions[:4]] == [None, 88.0, 1828.0, None]
     [refused] = [json.loads(each) for each in (out / "rejected.jsonl").read_text().splitlines()]
     assert (refused["reason"], refused["at"], refused["partition"]) == ("not_json", NOON, 0)
     summary = json.loads((out / "summary.json").read_text())

@@ -10,11 +10,12 @@ from msgspec import convert
 from msgspec.structs import replace
 
 from jobs.wiring.settings import load
+from schemas.durations import Millis
 from schemas.events import CODE, PULSE_BODY, Kind
 from schemas.formats import Format
 from schemas.rejects import Reason
-from schemas.settings import Millis
-from udfs.clean import PULSE, Cleaner, Row, unpacked
+from udfs.clean import PULSE, Cleaner, Known, Row, unpacked
+from udfs.marks import NO_MOOD
 from udfs.pseudonym import pseudonymiser
 
 OURS = Format(about="our own JSON", events="batch")
@@ -31,7 +32,7 @@ def cleaner(form: Format = OURS, **changes: Any) -> Cleaner:
         replace(settings, clean=clean, formats=settings.formats | {clean.format: form}),
         pseudonymiser(b"for-development-only", "k0"),
     )
-    found._lanes = {"hero": 2}
+    found._marks._lanes = {"hero": 2}
     return found
 
 
@@ -100,7 +101,7 @@ def test_each_purpose_is_asked_for_by_itself() -> None:
 
 def test_a_consent_event_that_grants_no_personalising_is_a_farewell_that_needs_a_name() -> None:
     row = read(b'{"user_id":"ada","kind":"consent","consent":{"personalize":false}}')
-    assert (row.user_id, row.code, row.counts) == (ADA, 101, True)
+    assert (row.user_id, row.code, row.counts) == (ADA, 99, True)
     assert event(row)["user_id"] == "anonymous"
     assert consented('"user_id":"ada","kind":"consent"').code == CODE[Kind.CONSENT]
 
@@ -112,7 +113,7 @@ def test_a_late_event_is_flagged_and_does_not_count_but_a_late_farewell_does() -
     row = consented(f'"user_id":"ada","kind":"click","occurred_at":{long_ago + 1}')
     assert (row.counts, "late" in event(row)) == (True, False)
     row = read(f'{{"user_id":"ada","kind":"consent","consent":{{}},"occurred_at":{long_ago}}}'.encode())
-    assert (row.counts, row.code) == (True, 101)
+    assert (row.counts, row.code) == (True, 99)
 
 
 def test_copies_share_their_key_and_the_first_record_has_the_greatest_stamp() -> None:
@@ -144,7 +145,7 @@ def test_only_properties_that_are_listed_are_kept() -> None:
 
 def test_an_account_travels_under_a_pseudonym_unless_it_is_the_person_already() -> None:
     row = consented('"user_id":"eve","kind":"identify","account_id":"ada"')
-    assert (row.account, event(row)["account"]) == (ADA, ADA)
+    assert (row.account, event(row)["account"]) == (f"01767225600123{ADA}", ADA)
     assert consented('"user_id":"ada","kind":"identify","account_id":"ada"').account is None
 
 
@@ -249,3 +250,47 @@ def test_a_refusal_quotes_what_helps_and_no_address() -> None:
     for kind, shown in kinds:
         record = json.loads(read(f'{{"user_id":"ada","kind":"{kind}"}}'.encode()).record or "")
         assert record["detail"] == f"Invalid enum value {shown}"
+
+
+def test_an_edit_of_a_form_field_adds_to_the_count_that_its_name_falls_to() -> None:
+    first, again, other = (
+        consented(f'"user_id":"ada","kind":"form","item":"{item}"') for item in ("mail", "mail", "zip")
+    )
+    assert (first.lane, first.mark) == (again.lane, again.mark) == (10, 1)
+    assert (other.lane, other.mark) == (10, 1 << 20)
+    assert consented('"user_id":"ada","kind":"form"').lane == -1
+
+
+def test_an_event_with_an_item_speaks_for_its_interest_unless_the_person_found_it_bad() -> None:
+    def counted(said: str) -> tuple[int, int]:
+        body = b'{"user_id":"ada",' + said.encode() + b"," + ALL + b"}"
+        row = cleaner().row(body, NOW, 3, 42, Known(interests={"a91": 4}))
+        return row.lane, row.mark
+
+    assert counted('"kind":"view","item":"a91"') == (21, 1 << 20)
+    assert counted('"kind":"purchase","item":"a91"') == (21, 20 << 20)
+    assert counted('"kind":"rate","item":"a91","value":4') == (21, 4 << 20)
+    assert counted('"kind":"rate","item":"a91","value":2') == (-1, 0)
+    assert counted('"kind":"view","item":"gone"') == (-1, 0)
+    assert counted('"kind":"hover","item":"a91"') == (-1, 0)
+
+
+def test_ratings_and_sentiments_are_read_as_thousandths_between_bad_and_good() -> None:
+    moods = [consented(f'"user_id":"ada","kind":"rate","value":{value}').mood for value in (1, 3, 5, 9)]
+    assert moods == [-1000, 0, 1000, 1000]
+    assert consented('"user_id":"ada","kind":"sentiment","value":-0.25').mood == -250
+    assert consented('"user_id":"ada","kind":"rate"').mood == NO_MOOD
+    assert consented('"user_id":"ada","kind":"purchase","value":4').mood == NO_MOOD
+
+
+def test_one_event_in_each_stretch_shows_that_its_person_is_there() -> None:
+    rows = cleaner()
+    body = b'{"user_id":"ada","kind":"view",' + ALL + b"}"
+    assert [rows.row(body, at, 0, 0).stride for at in (NOW, NOW + 100, NOW + 30_000)] == [True, False, True]
+    assert not rows.row(b'{"user_id":"eve","kind":"view"}', NOW, 0, 0).stride
+
+
+def test_surroundings_travel_with_their_time_so_that_the_latest_is_the_greatest() -> None:
+    said = '"user_id":"ada","kind":"view","language":"de-AT","connection":"3g","country":"AT"'
+    assert consented(said).context == "01767225600123|medium|de|AT||"
+    assert consented('"user_id":"ada","kind":"view"').context is None

@@ -10,18 +10,25 @@ from msgspec import json
 
 from jobs.wiring.settings import load
 from schemas.decisions import Card, Decision, Unfit, Why
+from schemas.durations import Millis
+from schemas.segments import MAX_RULES, RuleSegment
 from schemas.signals import FEATURES
-from schemas.slices import MOMENT
+from schemas.slices import LENGTHS, MOMENT
 from schemas.slots import Arm, Cap, Rerank, Variant
 from udfs.catalogue import Catalogue
-from udfs.decide import Columns, Decider, Verdict
+from udfs.decide import Decider, Verdict
 from udfs.draw import pick, ticket
 from udfs.models import Model, golden
+from udfs.moments import Columns
 from udfs.rank import InForce, features
 from udfs.variant import Distribution
 
 SETTINGS = load(Path(), "local", {}, []).settings
 END = 1_767_225_600_000
+RULES = {
+    "lively": RuleSegment("", "rate_fast > 1", "rate_fast < 0.5", hold=Millis(10_000)),
+    "shopper": RuleSegment("", "cart_items > 0"),
+}
 FEED = Rerank(length=4, candidates=6)
 HERO = Variant({"plain": Arm(0.5), "story": Arm(0.5, params={"motion": "soft"})}, default="plain", cap=Cap(shown=3))
 CATALOGUE = Catalogue.parse(
@@ -48,9 +55,9 @@ def moments(people: int, **columns: Any) -> Columns:
     """People in one slice, who did this and that; what is given replaces it."""
     rng = np.random.default_rng(3)
     found: dict[str, Any] = {name: np.zeros(people, dtype=np.int64) for name in MOMENT}
-    found |= {
-        name: np.zeros(people, dtype=bool) for name in ("farewell", "robot", "unlearned", "unmeasured", "clipped")
-    }
+    found |= {name: np.zeros((people, length), dtype=np.int64) for name, length in LENGTHS.items()}
+    found |= {name: np.zeros((people, MAX_RULES), dtype=np.int64) for name in ("entered", "left")}
+    found |= {name: np.zeros(people, dtype=bool) for name in ("farewell", "robot", "unlearned", "unmeasured")}
     found |= {
         "user_id": np.array([f"k0:{row}" for row in range(people)], dtype=object),
         "slice_end": np.full(people, END),
@@ -63,14 +70,18 @@ def moments(people: int, **columns: Any) -> Columns:
         "life_slices": rng.integers(1, 30, people),
         "clicked": np.array([("", "sport1", "travel7", "gone")[row % 4] for row in range(people)], dtype=object),
         "account": np.full(people, "", dtype=object),
-        "shown_0": rng.integers(0, 5, people),
+        "context": np.full(people, "", dtype=object),
+        "events": np.ones(people, dtype=np.int64),
+        "born": np.full(people, END - 91_000),
     }
+    found["shown"][:, 0] = rng.integers(0, 5, people)
+    found["tallies"][:, 0] = found["session_slices"]
     found |= {f"fading_{pace}": rng.random(people) * 50 for pace in ("fast", "mid", "slow")}
     return found | {name: np.array(column) for name, column in columns.items()}
 
 
 def decided(model: Model | None, columns: Columns) -> list[Verdict]:
-    decider = Decider({"feed": FEED, "hero": HERO}, SETTINGS.decide, SETTINGS.signals, SETTINGS.noise)
+    decider = Decider({"feed": FEED, "hero": HERO}, SETTINGS.decide, SETTINGS.signals, SETTINGS.noise, RULES)
     return decider(columns, [(np.arange(len(columns["user_id"])), InForce(CATALOGUE, model))])
 
 
@@ -102,7 +113,7 @@ def test_a_draw_can_be_held_again_from_its_record() -> None:
 def test_the_card_is_what_the_record_says_of_it(model: Model) -> None:
     for verdict in decided(model, moments(40)):
         card, record = json.decode(verdict.card or ""), json.decode(verdict.record or "")
-        assert card == {name: record[name] for name in Card.__struct_fields__}
+        assert card == {name: record[name] for name in Card.__struct_fields__ if name in record}
         assert verdict.expires == card["expires"] == END + SETTINGS.decide.valid
 
 
@@ -125,12 +136,23 @@ def test_a_robot_a_pulse_and_a_farewell_among_people_change_nothing_for_them(mod
 
 
 def test_every_reason_why_learning_leaves_a_row_out_is_said_in_its_own_record_only(model: Model) -> None:
-    odd = moments(3, unlearned=[True, False, True], clipped=[True, False, False])
+    odd = moments(3, unlearned=[True, False, True], n_clipped=[1, 0, 0])
     records = [json.decode(verdict.record or "", type=Decision) for verdict in decided(model, odd)]
     assert [record.unfit for record in records] == [[Unfit.CONSENT, Unfit.CLIPPED], [], [Unfit.CONSENT]]
 
 
 def test_without_any_slot_there_is_a_record_all_the_same() -> None:
-    decider = Decider({}, SETTINGS.decide, SETTINGS.signals, SETTINGS.noise)
+    decider = Decider({}, SETTINGS.decide, SETTINGS.signals, SETTINGS.noise, {})
     (verdict,) = decider(moments(1), [(np.arange(1), InForce(None, None))])
     assert json.decode(verdict.card or "", type=Card).slots == {}
+
+
+def test_a_person_is_in_the_first_segment_that_has_been_spoken_for_long_enough_since_memory_began(model: Model) -> None:
+    times = moments(4)
+    times["entered"][:, :2] = [[END, 0], [END, END], [END - 90_500, END], [END - 91_500, 0]]
+    times["left"][:, :2] = [[END - 10_000, END], [END - 9_000, 0], [0, END], [0, 0]]
+    records = [json.decode(verdict.record or "", type=Decision) for verdict in decided(model, times)]
+    # In; too early for the one, in the other; too early since memory began and then spoken against; before memory.
+    assert [record.segment for record in records] == ["lively", "shopper", "", ""]
+    assert records[1].spoken == {"lively": [END, END - 9_000], "shopper": [END, END - 91_000]}
+    assert json.decode(decided(model, times)[0].card or "", type=Card).segment == "lively"

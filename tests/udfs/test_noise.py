@@ -15,6 +15,11 @@ CONF = Noise(fence=3.0, deviations=6.0, min_slices=20, min_events=1000)
 EDGES = np.array([-500, *STRENGTHS, 32_000])
 
 
+def judged(points: NDArray[np.int64], tallies: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Hold slices with events against their sessions, as CONF has it."""
+    return unusual(points, tallies, np.ones(len(points), dtype=np.int64), CONF.min_slices)
+
+
 def norms(kind: Kind, *, dwell_ms: Quartiles | None = None, value: Quartiles | None = None) -> Norms:
     return Norms.parse("n1", json.encode(Population(0, 1, {kind: Typical(dwell_ms, value)})))
 
@@ -150,7 +155,7 @@ def test_the_median_and_the_mad_lie_within_the_width_of_their_counters() -> None
         tallies = counted(earlier)
         # What two strengths are held to be, beside the same habit, gives away its median and scale.
         now = np.array([0, 20_000])
-        low, high = unusual(now, np.stack([tallies + counted(now[:1]), tallies + counted(now[1:])]), CONF)
+        low, high = judged(now, np.stack([tallies + counted(now[:1]), tallies + counted(now[1:])]))
         scale = 20_000 / (high - low)
         middle = -low * scale
         width = np.diff(EDGES)[np.searchsorted(STRENGTHS, median)]
@@ -165,32 +170,32 @@ def test_deviations_of_evenly_spread_slices_are_those_of_the_formula() -> None:
     #  slices   |  45  |  10  |      0      |  45  |    the median is 0.75 points; 10 slices lie within 0.25 of it,
     #  and from there on 90 a point come in from below, so the 40 that are missing to the half do within 4 / 9 more.
     tallies = np.array([[0, 45, 10, 0, 0, 45, 0, 1]])
-    (found,) = unusual(np.array([20_000]), tallies, CONF)
+    (found,) = judged(np.array([20_000]), tallies)
     assert found == pytest.approx((20_000 - 750) / (1.4826 * (250 + 4000 / 9)), rel=1e-12)
 
 
 def test_slices_that_are_all_alike_do_not_make_every_other_one_an_outlier() -> None:
     # All of 1 point: the counter reaches from 0.5 to 1, so 3 points more are 4.5 of its widths off its middle.
     tallies = np.array([[0, 0, 50, 0, 0, 0, 0, 0]]) + counted(np.array([3000]))
-    assert unusual(np.array([3000]), tallies, CONF).tolist() == [(3000 - 750) / 500]
+    assert judged(np.array([3000]), tallies).tolist() == [(3000 - 750) / 500]
 
 
 def test_the_slice_that_is_judged_is_not_among_those_it_is_held_against() -> None:
     earlier = np.array([0, 10, 10, 0, 0, 0, 0, 0])
-    assert unusual(np.array([700]), earlier[np.newaxis] + counted(np.array([700])), CONF).tolist() == [
+    assert judged(np.array([700]), earlier[np.newaxis] + counted(np.array([700]))).tolist() == [
         (700 - 500) / max(1.4826 * 250, 500)
     ]
 
 
 def test_a_session_with_too_few_earlier_slices_has_no_habit() -> None:
     nineteen = np.array([[0, 0, 19, 0, 0, 0, 0, 1]])
-    assert unusual(np.array([20_000]), nineteen, CONF).tolist() == [0.0]
-    assert unusual(np.array([20_000]), nineteen + np.eye(8, dtype=np.int64)[2], CONF)[0] > 6
+    assert judged(np.array([20_000]), nineteen).tolist() == [0.0]
+    assert judged(np.array([20_000]), nineteen + np.eye(8, dtype=np.int64)[2])[0] > 6
 
 
 def test_less_than_usual_is_below_zero() -> None:
     lively = np.array([[1, 0, 0, 0, 0, 30, 30, 0]])
-    assert unusual(np.array([0]), lively, CONF)[0] < -1
+    assert judged(np.array([0]), lively)[0] < -1
 
 
 def test_a_row_does_not_depend_on_those_beside_it() -> None:
@@ -198,11 +203,11 @@ def test_a_row_does_not_depend_on_those_beside_it() -> None:
     sessions = [session(rng, int(rng.integers(2, 80))) for _ in range(200)]
     points = np.array([each[-1] for each in sessions])
     tallies = np.stack([counted(each) for each in sessions])
-    together = unusual(points, tallies, CONF)
-    assert together.tolist() == [unusual(points[row : row + 1], tallies[row : row + 1], CONF)[0] for row in range(200)]
+    together = judged(points, tallies)
+    assert together.tolist() == [judged(points[row : row + 1], tallies[row : row + 1])[0] for row in range(200)]
     assert (together != 0).any()
     assert np.isfinite(together).all()
 
 
 def test_no_rows_give_no_deviations() -> None:
-    assert unusual(np.empty(0, dtype=np.int64), np.empty((0, 8), dtype=np.int64), CONF).tolist() == []
+    assert judged(np.empty(0, dtype=np.int64), np.empty((0, 8), dtype=np.int64)).tolist() == []

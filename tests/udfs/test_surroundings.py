@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from schemas.events import Device, Kind, RawEvent
+from schemas.events import Connection, Device, Kind, RawEvent
 from udfs.places import Place
 from udfs.surroundings import NOTHING, Surroundings
 
@@ -19,21 +19,24 @@ def said(**fields: Any) -> RawEvent:
 
 def test_an_event_that_says_nothing_gives_nothing() -> None:
     assert surroundings(said(item="a91"), NEW_YEAR) is NOTHING
-    assert list(NOTHING) == [None, False, None, None, None, None]
+    assert list(NOTHING) == [None, False, None, None, None, None, None]
 
 
 def test_an_event_that_says_all_gives_all() -> None:
-    event = said(user_agent=IPHONE, language="en-GB", country="gb", region="SCT", time_zone="Europe/Athens")
-    assert surroundings(event, NEW_YEAR) == (Device.MOBILE, False, "en", "GB", "SCT", 2)
+    where = {"country": "gb", "region": "SCT", "time_zone": "Europe/Athens"}
+    event = said(user_agent=IPHONE, language="en-GB", connection="wifi", **where)
+    assert surroundings(event, NEW_YEAR) == (Device.MOBILE, False, "en", "GB", "SCT", 2, Connection.FAST)
 
 
 def test_each_field_is_derived_without_the_others() -> None:
-    assert surroundings(said(user_agent="curl/8.5.0"), NEW_YEAR) == (Device.OTHER, True, None, None, None, None)
-    assert surroundings(said(language="pt-BR"), NEW_YEAR) == (None, False, "pt", None, None, None)
-    assert surroundings(said(country="DE"), NEW_YEAR) == (None, False, None, "DE", None, None)
-    assert surroundings(said(region="BY"), NEW_YEAR) == (None, False, None, None, "BY", None)
-    assert surroundings(said(time_zone="UTC"), NEW_YEAR) == (None, False, None, None, None, 0)
-    assert surroundings(said(ip="203.0.113.7"), NEW_YEAR) == (None, False, None, "GB", "ENG", None)
+    assert surroundings(said(user_agent="curl/8.5.0"), NEW_YEAR) == (Device.OTHER, True, None, None, None, None, None)
+    assert surroundings(said(language="pt-BR"), NEW_YEAR) == (None, False, "pt", None, None, None, None)
+    assert surroundings(said(country="DE"), NEW_YEAR) == (None, False, None, "DE", None, None, None)
+    assert surroundings(said(region="BY"), NEW_YEAR) == (None, False, None, None, "BY", None, None)
+    assert surroundings(said(time_zone="UTC"), NEW_YEAR) == (None, False, None, None, None, 0, None)
+    assert surroundings(said(ip="203.0.113.7"), NEW_YEAR) == (None, False, None, "GB", "ENG", None, None)
+    assert surroundings(said(connection="Slow-2G"), NEW_YEAR)[-1] is Connection.SLOW
+    assert surroundings(said(connection="pigeon"), NEW_YEAR) == NOTHING
 
 
 def test_the_trackers_own_word_wins_over_the_address() -> None:
@@ -52,5 +55,5 @@ def test_an_address_nobody_knows_has_no_place() -> None:
 
 
 def test_empty_fields_say_nothing() -> None:
-    event = said(user_agent="", language="", country="", region="", time_zone="", ip="")
+    event = said(user_agent="", language="", country="", region="", time_zone="", ip="", connection="")
     assert surroundings(event, NEW_YEAR) == NOTHING

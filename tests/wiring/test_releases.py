@@ -19,7 +19,8 @@ from jobs.wiring import Refusal
 from jobs.wiring.model_trial import Trial
 from jobs.wiring.releases import Follower, Loaded, Store, trial
 from jobs.wiring.settings import load
-from schemas.releases import Golden, Manifest, Release
+from schemas.decisions import Versions
+from schemas.releases import FILES, Golden, Manifest, Release
 from schemas.settings import Settings
 from schemas.signals import FEATURES
 from udfs.models import golden
@@ -28,6 +29,11 @@ from udfs.releases import RefusedRelease
 ROOT = Path(__file__).parents[2]
 SHELF = b'{"id":"a","interest":"sport","popularity":1,"quality":0.5}\n'
 NORMS = b'{"since":0,"until":9,"kinds":{"dwell":{"dwell_ms":{"n":2000,"q1":1000,"median":2000,"q3":3000}}}}'
+SEGMENTS = (
+    b'{"features":[{"signal":"session_depth","transform":"asinh","unit":2.0,"centre":1.0,"scale":0.5}],"cuts":[],'
+    b'"clusters":[{"id":3,"name":"k3","mass":5.0,"centroid":[-1.0]},{"id":1,"name":"deep","mass":9.0,"centroid":[2.0]}],'
+    b'"parent":"","rows":1000,"since":0,"until":9,"inertia":0.5,"next_id":4}'
+)
 HOUR_MS = 3_600_000
 PATIENCE_MS = 60_000
 
@@ -262,6 +268,33 @@ def test_who_follows_catalogue_and_model_sees_no_norms(store: Store, follower: F
     assert (found.catalogue is None, found.norms) == (False, None)
 
 
+def test_who_follows_the_segments_has_them_from_their_time_on(store: Store) -> None:
+    store.publish("norms", NORMS, None, effective_at=0, reason="")
+    published = store.publish("segments", SEGMENTS, None, effective_at=10, reason="")
+    assert (published.version, store.read(published)) == ("s1", SEGMENTS)
+    follower = Follower(store.uri, 1000, PATIENCE_MS, Clock(), logging.getLogger("followed"), channels=("segments",))
+    follower.refresh()
+    before, after = follower.each(np.array([9, 10], dtype=np.int64))
+    assert (before.clusters, before.norms, after.norms) == (None, None, None)
+    assert after.clusters is not None
+    assert after.versions() == Versions(segments="s1")
+    assert after.clusters.assign({"session_depth": np.array([1, 30])}).tolist() == [3, 1]
+    assert [after.clusters.name_of(each) for each in (3, 1)] == ["k3", "deep"]
+
+
+def test_refused_segments_are_said_and_the_last_good_ones_stay(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    store.publish("segments", SEGMENTS, None, effective_at=0, reason="")
+    store.publish("segments", SEGMENTS.replace(b"session_depth", b"depth"), None, effective_at=10, reason="")
+    follower = Follower(store.uri, 1000, PATIENCE_MS, Clock(), logging.getLogger("followed"), channels=("segments",))
+    follower.refresh()
+    found = follower.each(np.array([5, 15], dtype=np.int64))
+    assert [row.clusters and row.clusters.version for row in found] == ["s1", "s1"]
+    (said,) = caplog.messages
+    assert said.startswith(
+        'release s2 is refused, the last good one stays: segments s2: features[0]: there is no signal "depth"; '
+    )
+
+
 def test_every_channel_may_be_followed_at_once_and_rows_are_told_apart_by_all_of_them(
     store: Store, clock: Clock, model: Trained
 ) -> None:
@@ -448,6 +481,7 @@ class TestVerb:
     def files(self, tmp_path: Path, model: Trained) -> Path:
         (tmp_path / "items.jsonl").write_bytes(SHELF)
         (tmp_path / "norms.json").write_bytes(NORMS)
+        (tmp_path / "segments.json").write_bytes(SEGMENTS)
         (tmp_path / "model.txt").write_bytes(model.payload)
         (tmp_path / "manifest.json").write_bytes(msgspec.json.encode(model.manifest))
         return tmp_path
@@ -479,6 +513,17 @@ class TestVerb:
             f"* n1     1970-01-01T00:00:01.000+00:00 (1000)  {store.index('norms')[0].sha256[:12]}  of last week",
         ]
 
+    def test_segments_are_published_and_listed(
+        self, settings: Settings, files: Path, store: Store, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        named = ["--channel", "segments", "--file", str(files / "segments.json"), "--reason", "with names"]
+        assert release.main(settings, [*named, "--effective-at", "1000"]) == 0
+        assert release.main(settings, ["--list"]) == 0
+        assert capsys.readouterr().out.splitlines() == [
+            "segments s1 counts from 1970-01-01T00:00:01.000+00:00 (1000) on",
+            f"* s1     1970-01-01T00:00:01.000+00:00 (1000)  {store.index('segments')[0].sha256[:12]}  with names",
+        ]
+
     def test_an_empty_store_is_listed_as_such(self, settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
         assert release.main(settings, ["--list"]) == 0
         assert capsys.readouterr().out == "nothing was published yet\n"
@@ -488,6 +533,7 @@ class TestVerb:
         [
             ("items.jsonl", "catalogue new: line 1: "),
             ("norms.json", "norms new: JSON is malformed"),
+            ("segments.json", "segments new: JSON is malformed"),
             ("model.txt", "model new: "),
             ("manifest.json", "model new: manifest.json: JSON is malformed"),
         ],
@@ -497,7 +543,7 @@ class TestVerb:
     ) -> None:
         (files / spoilt).write_bytes(b"spoilt")
         payload = "model.txt" if spoilt == "manifest.json" else spoilt
-        channel = {"items.jsonl": "catalogue", "norms.json": "norms", "model.txt": "model"}[payload]
+        channel = {file: channel for channel, file in FILES.items()}[payload]
         with pytest.raises(Refusal, match=f"^{re.escape(complaint)}[^\n]*$"):
             release.main(settings, ["--channel", channel, "--file", str(files / payload)])
         assert not Path(settings.releases.store).exists()

@@ -10,7 +10,8 @@ from msgspec.structs import fields
 from jobs.wiring import Refusal
 from jobs.wiring.layers import environments
 from jobs.wiring.settings import BadSettings, Loaded, load, render
-from schemas.settings import SECRETS, Millis, Settings
+from schemas.durations import Millis
+from schemas.settings import SECRETS, Settings
 
 CONF = Path(__file__).parents[2] / "conf"
 
@@ -54,6 +55,14 @@ rest_port = "8081"
 [flink]
 parallelism = 0
 => flink.parallelism: expected a whole number >= 1, got 0
+
+[clusters]
+k = 1
+=> clusters.k: expected a whole number >= 2 and <= 62, got 1
+
+[clusters]
+layers = [4, 1]
+=> clusters.layers: expected a list, each a whole number >= 2, got [4, 1]
 
 [signals.points]
 view = inf
@@ -101,6 +110,26 @@ about = "x"
 config = {}
 => topics.extra.partitions: missing; expected a whole number >= 1
 
+[segments.rules.engaged]
+fro = "10s"
+=> segments.rules.engaged.fro: unknown key; did you mean segments.rules.engaged.for?
+
+[segments.rules.engaged]
+hold = "10s"
+=> segments.rules.engaged.hold: unknown key; there are: about, enter, leave, for, min_events
+
+[segments.rules.engaged]
+for = 10
+=> segments.rules.engaged.for: expected a duration such as "250ms", "10s", "30min", "2h" or "30d", got 10
+
+[segments.rules.engaged]
+min_events = -1
+=> segments.rules.engaged.min_events: expected a whole number >= 0, got -1
+
+[segments.rules.keen]
+about = "Ours."
+=> segments.rules.keen.enter: missing; expected text
+
 [kafka]
 wait =
 => not TOML: Invalid value (at line 2, the last)
@@ -112,6 +141,36 @@ wait
 """
 
 MISFITS = r"""
+[clusters]
+features = ["rate_mid", "sesion_depth"]
+=> clusters.features: there is no signal "sesion_depth"; did you mean session_depth?; got
+
+[clusters]
+features = ["rate_mid", "scroll", "rate_mid"]
+=> clusters.features: rate_mid stands there twice; got
+
+[clusters]
+features = []
+=> clusters.features: must name a signal or more; got clusters.features = []
+
+[clusters]
+k = 5
+layers = [5, 2]
+=> clusters.layers: must fall, from fewer than clusters.k on; got clusters.layers = [5, 2], clusters.k = 5
+
+[clusters]
+layers = [2, 4]
+=> clusters.layers: must fall, from fewer than clusters.k on; got clusters.layers = [2, 4]
+
+[clusters]
+min_rows = 2000
+max_rows = 1999
+=> clusters.max_rows: must not be less than clusters.min_rows; got clusters.max_rows = 1999, clusters.min_rows = 2000
+
+[clusters]
+every = "0s"
+=> clusters.every: must be longer than nothing; got
+
 [slots.hero]
 default = "loud"
 => slots.hero.default: expected one of its arms:
@@ -152,6 +211,23 @@ tcf = [3, 4]
 format = "segway"
 => clean.format: expected one of trimtab,
 
+[segments.rules.engaged]
+enter = "rate_fst > 1"
+=> segments.rules.engaged.enter: column 1: unknown name rate_fst; did you mean rate_fast?; got
+
+[segments.rules.engaged]
+leave = "rate_slow"
+=> segments.rules.engaged.leave: column 1: a number comes out, expected a condition such as "rate_fast > 1"; got
+
+[segments.rules.engaged]
+for = "3h"
+=> segments.rules.engaged.for: must not be longer than time.session_cap; got segments.rules.engaged.for = "3h", time
+
+[segments.rules."Very keen"]
+about = "Ours."
+enter = "rate_fast > 1"
+=> segments.rules."Very keen": expected a name like ^[a-z][a-z0-9_-]{0,31}$
+
 [time]
 memory = "30min"
 session_gap = "30min"
@@ -190,7 +266,7 @@ def refused(root: Path, toml: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "env", sorted({file.stem for file in CONF.glob("*.toml")} - {"base", "slots", "topics", "formats"})
+    "env", sorted({file.stem for file in CONF.glob("*.toml")} - {"base", "slots", "segments", "topics", "formats"})
 )
 def test_every_environment_there_is_a_file_for_loads(env: str) -> None:
     assert isinstance(load(CONF.parent, env, {}, []).settings, Settings)
@@ -227,6 +303,8 @@ def test_a_table_may_be_changed_in_one_place_and_keeps_the_rest(root: Path) -> N
         ("decide.seed=2026-01-01", "decide.seed", "2026-01-01"),
         ('decide.seed="quoted"', "decide.seed", "quoted"),
         ("decide.refresh=10s", "decide.refresh", "10s"),
+        ("segments.rules.engaged.for=20s", "segments.rules.engaged.for", "20s"),
+        ("segments.rules.engaged.enter=hour >= 9", "segments.rules.engaged.enter", "hour >= 9"),
         ("kafka.exactly_once=true", "kafka.exactly_once", True),
         ("signals.points.rage=-3", "signals.points.rage", -3),
         ('decide.urgent=["cart"]', "decide.urgent", ["cart"]),
@@ -271,6 +349,22 @@ def test_no_more_slots_are_capped_than_are_counted(root: Path) -> None:
     slot = '[slots.s{}]\nkind = "variant"\narms.a = {{ weight = 1 }}\ndefault = "a"\ncap = {{ shown = 3 }}'
     message = refused(root, "\n".join(slot.format(n) for n in range(5)))
     assert message.startswith("conf/trial.toml: slots.s0.cap.shown: at most 4 slots may have a cap; got ")
+
+
+def test_there_are_no_more_rule_segments_than_are_counted(root: Path) -> None:
+    rules = [f'[segments.rules.s{n}]\nabout = "Ours."\nenter = "hour == {n}"' for n in range(9)]
+    (root / "conf" / "segments.toml").write_text("\n".join(rules[:8]))
+    assert [*trial(root, "").settings.segments.rules] == ["s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7"]
+    assert refused(root, rules[8]) == "conf/trial.toml: segments.rules.s8: at most 8 rule segments"
+
+
+def test_rule_segments_keep_the_order_of_the_file_and_what_is_added_comes_last(root: Path) -> None:
+    before = [*trial(root, "").settings.segments.rules]
+    added = '[segments.rules.keen]\nabout = "Ours."\nenter = "hour > 9"\n[segments.rules.engaged]\nfor = "1min"'
+    rules = trial(root, added).settings.segments.rules
+    assert [*rules] == [*before, "keen"]
+    assert (rules["engaged"].hold, type(rules["engaged"].hold)) == (60_000, Millis)
+    assert (rules["keen"].hold, rules["keen"].leave, rules["keen"].min_events) == (0, None, 0)
 
 
 def test_of_two_settings_that_clash_the_later_one_is_named(root: Path) -> None:

@@ -1,0 +1,51 @@
+"""How many small counts of a person travel as one number: the packed counters, and which one an event adds to."""
+
+from typing import Final, NamedTuple
+
+NO_LANE: Final = -1
+
+BITS: Final = 20
+"""Of one count: a million of a kind. Three fit into a BIGINT, and sums of packed numbers are packed sums."""
+
+PER_NUMBER: Final = 3
+ONES: Final = tuple(1 << (BITS * place) for place in range(PER_NUMBER))
+"""What adds 1 to the first, second, third count of a packed number."""
+
+FIELD_BITS: Final = 10
+FIELDS_PER_NUMBER: Final = 6
+
+MAX_INTERESTS: Final = 16
+"""Named interests whose shares are signals."""
+
+SHOWN_LANES: Final = range(4)
+"""Of exposures of capped slots: one counter each, unpacked."""
+
+FIELD_LANES: Final = range(10, 12)
+"""Of edited form fields, told apart in groups; only whether a count is 0 matters, so 10 bits are enough."""
+
+INTEREST_LANES: Final = range(20, 26)
+"""Of liking, by interest."""
+
+
+class Spot(NamedTuple):
+    """One count.
+
+    Attributes:
+        lane: the packed number.
+        one: what adds 1 to the count in it.
+    """
+
+    lane: int
+    one: int
+
+
+def spots(lanes: range) -> tuple[Spot, ...]:
+    """List the counts of some lanes, in order.
+
+    >>> spots(INTEREST_LANES)[:4]
+    (Spot(lane=20, one=1), Spot(lane=20, one=1048576), Spot(lane=20, one=1099511627776), Spot(lane=21, one=1))
+    >>> len(spots(INTEREST_LANES)) >= MAX_INTERESTS, len(spots(FIELD_LANES))
+    (True, 12)
+    """
+    bits, count = (FIELD_BITS, FIELDS_PER_NUMBER) if lanes == FIELD_LANES else (BITS, PER_NUMBER)
+    return tuple(Spot(lane, 1 << (bits * place)) for lane in lanes for place in range(count))
