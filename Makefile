@@ -14,7 +14,7 @@ pip := $(run_python) -m pip install --quiet --disable-pip-version-check
 fetch := mvn -q -B dependency:copy-dependencies
 ready := .venv/.ready .local/jars/flink/.ready .local/jars/broker/.ready
 
-.PHONY: help setup run test check bench prove package cluster submit stop docs lock clean
+.PHONY: help setup run test check bench prove package cluster submit stop docs pictures lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-9s %s\n", $$1, $$2 }' Makefile
@@ -51,6 +51,10 @@ stop: setup  ## stop the cluster and all it started (to stop a job with a savepo
 	@$(run_python) -m jobs stop
 
 docs: setup  ## derive the contract's documents from schemas/
+	@$(run_python) -m schemas.contract
+
+pictures: setup  ## draw the signals on the shared real data sets, and put them into the docs
+	@$(run_python) -m tests.pictures
 	@$(run_python) -m schemas.contract
 
 lock:  ## resolve the dependencies anew into requirements.lock; UPGRADE=1 takes newer versions

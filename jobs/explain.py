@@ -6,7 +6,6 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from itertools import islice
 from typing import Final
 
@@ -15,10 +14,9 @@ from msgspec import MsgspecError, Struct, json
 
 from jobs.wiring import Refusal, reading, wire
 from jobs.wiring.keys import key_ring
+from jobs.wiring.publishing import duration, now_ms, shown
 from jobs.wiring.reading import Reader
-from jobs.wiring.remains import now_ms
 from schemas.decisions import Decision, Membership, Unfit
-from schemas.durations import Millis
 from schemas.segments import RuleSegment
 from schemas.settings import Settings
 from schemas.signals import FAMILIES, REGISTRY, Signals
@@ -80,7 +78,7 @@ def main(settings: Settings, arguments: list[str]) -> int:
             if message.key() == user_id.encode() and message.value()
         ]
     if newest is None:
-        raise Refusal(f"explain: no decision for {user_id} since {_shown(since)}; look further back with --since")
+        raise Refusal(f"explain: no decision for {user_id} since {shown(since)}; look further back with --since")
     print("\n".join(explained(newest, crowd, history, settings.segments.rules)))
     return 0
 
@@ -126,7 +124,7 @@ def explained(
     """
     said = ((name, getattr(record.context, name)) for name in record.context.__struct_fields__)
     context = ", ".join(f"{name} {value}" for name, value in said if value)
-    yield f"{record.user_id} at {_shown(record.seq)}{f' ({context})' if context else ''}"
+    yield f"{record.user_id} at {shown(record.seq)}{f' ({context})' if context else ''}"
     yield f"against {crowd.moments} moments of everybody"
     for family, about in FAMILIES.items():
         names = [name for name, entry in REGISTRY.items() if entry.family == family]
@@ -140,9 +138,9 @@ def explained(
         if name in record.spoken:
             spoken_for, against = record.spoken[name]
             speaks = "speaks for it" if spoken_for > against else "speaks against it"
-            yield f"  {name}: {rule.enter}: {speaks}; for it last {_shown(spoken_for)}, against it {_shown(against)}"
+            yield f"  {name}: {rule.enter}: {speaks}; for it last {_when(spoken_for)}, against it {_when(against)}"
     for change in sorted(history, key=lambda each: each.seq):
-        yield f"  {_shown(change.seq)} {change.by.value}: {change.prev or 'none'} -> {change.segment or 'none'}"
+        yield f"  {shown(change.seq)} {change.by.value}: {change.prev or 'none'} -> {change.segment or 'none'}"
     yield from ("", "Slots")
     for name, card in sorted(record.slots.items()):
         chosen = card.arm or ", ".join(card.items or [])
@@ -185,19 +183,12 @@ def _read(bodies: Iterable[bytes | None]) -> Iterator[Seen]:
 _decode = json.Decoder(Seen).decode
 
 
-def _shown(moment: int) -> str:
-    return datetime.fromtimestamp(moment / 1000, UTC).isoformat(timespec="seconds") if moment else "never"
-
-
-def _duration(text: str) -> Millis:
-    try:
-        return Millis.parse(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+def _when(moment: int) -> str:
+    return shown(moment) if moment else "never"
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m jobs explain", description=__doc__)
     parser.add_argument("user", metavar="USER", help="the person's id or pseudonym; - reads it from the standard input")
-    parser.add_argument("--since", type=_duration, default="1d", help="how far back to read, such as 12h (1d)")
+    parser.add_argument("--since", type=duration, default="1d", help="how far back to read, such as 12h (1d)")
     return parser

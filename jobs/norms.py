@@ -1,28 +1,22 @@
 """Counts what is normal among all people, so that a value beyond belief can be told from a rare one."""
 
 import argparse
-import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from itertools import islice
-from textwrap import shorten
 from typing import Final, Literal
 
 import numpy as np
 from msgspec import MsgspecError, Struct, json
 
 from jobs.wiring import Refusal, reading, wire
+from jobs.wiring.publishing import duration, now_ms, published, shown
 from jobs.wiring.reading import Reader
-from jobs.wiring.store import Store, trial
-from schemas.durations import Millis
 from schemas.events import Kind, Purpose
 from schemas.norms import Population, Quartiles, Typical
-from schemas.releases import Release
 from schemas.settings import Noise, Settings
 from udfs.noise import bounds
-from udfs.releases import RefusedRelease
 from udfs.tally import Counts, beyond, quantile, tally
 
 Field = Literal["dwell_ms", "value"]
@@ -96,7 +90,7 @@ def main(settings: Settings, arguments: list[str]) -> int:
         Refusal: no broker answers, there are too few events, or the store does not take the release.
     """
     asked = _parser().parse_args(arguments)
-    now = _now_ms()
+    now = now_ms()
     since = max(0, now - asked.since)
     kafka = settings.kafka
     wire.require(wire.admin(kafka.bootstrap, kafka.wait), (_TOPIC,))
@@ -106,12 +100,13 @@ def main(settings: Settings, arguments: list[str]) -> int:
     print("\n".join(table(census, population, settings.noise)))
     if not any(found.n >= settings.noise.min_events for _, _, found in _rows(population)):
         raise Refusal(
-            f"norms: too few events since {_shown(since)}: no kind has {settings.noise.min_events} values of a field"
+            f"norms: too few events since {shown(since)}: no kind has {settings.noise.min_events} values of a field"
             " (noise.min_events); read further back with --since"
         )
     if asked.publish:
-        release = _published(settings, population, census)
-        print(f"published {release.version}, in force from {_shown(release.effective_at)} on")
+        reason = f"{census.read - census.left_out.total()} events since {shown(since)}"
+        release = published(settings.releases, "norms", json.encode(population), reason)
+        print(f"published {release.version}, in force from {shown(release.effective_at)} on")
     return 0
 
 
@@ -150,7 +145,7 @@ def quartiles(counts: Counts) -> Quartiles:
 def table(census: Census, population: Population, conf: Noise) -> list[str]:
     """Show what is normal, where the fences lie, and the share of the counted values beyond them, as lines."""
     left_out = "".join(f", {count} {reason} left out" for reason, count in sorted(census.left_out.items()))
-    lines = [f"{census.read} events since {_shown(population.since)}{left_out}"]
+    lines = [f"{census.read} events since {shown(population.since)}{left_out}"]
     lines.append(
         f"{'kind':<10}{'field':<9}{'n':>10}{'q1':>12}{'median':>12}{'q3':>12}{'least':>12}{'most':>12}{'cut':>8}"
     )
@@ -191,37 +186,8 @@ def _rows(population: Population) -> Iterator[tuple[Kind, Field, Quartiles]]:
                 yield kind, name, found
 
 
-def _published(settings: Settings, population: Population, census: Census) -> Release:
-    payload = json.encode(population)
-    reason = f"{census.read - census.left_out.total()} events since {_shown(population.since)}"
-    try:
-        trial("norms", payload, None, settings.releases.load_timeout)
-        store = Store(settings.releases.store)
-        moment = _now_ms() + settings.releases.lead
-        return store.publish("norms", payload, None, effective_at=moment, reason=reason)
-    except RefusedRelease as refused:
-        raise Refusal(str(refused)) from None
-    except OSError as error:
-        raise Refusal(f"releases.store {settings.releases.store}: {shorten(str(error), width=300)}") from None
-
-
-def _shown(moment: int) -> str:
-    return datetime.fromtimestamp(moment / 1000, UTC).isoformat(timespec="seconds")
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
-def _duration(text: str) -> Millis:
-    try:
-        return Millis.parse(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m jobs norms", description=__doc__)
-    parser.add_argument("--since", type=_duration, default="1d", help="how far back to read, such as 12h (1d)")
+    parser.add_argument("--since", type=duration, default="1d", help="how far back to read, such as 12h (1d)")
     parser.add_argument("--publish", action="store_true", help="publish it, in force releases.lead from now")
     return parser

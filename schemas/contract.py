@@ -23,7 +23,7 @@ from schemas.norms import Population, Quartiles, Typical
 from schemas.rejects import Recovered, Rejected
 from schemas.releases import FILES, Golden, Manifest, Release
 from schemas.settings import Topic
-from schemas.signals import FEATURES, USER_FEATURES, Signals
+from schemas.signals import FAMILIES, FEATURES, REGISTRY, USER_FEATURES, Signals
 
 RECORDS: Final = (
     RawEvent,
@@ -69,6 +69,8 @@ REDIS_KEYS: Final = {
 
 FOLDER: Final = Path(__file__).parent
 PAGE: Final = FOLDER / "CONTRACT.md"
+SIGNALS_PAGE: Final = FOLDER / "SIGNALS.md"
+PICTURES: Final = FOLDER / "pictures"
 SCHEMA: Final = FOLDER / "contract.schema.json"
 TOPICS: Final = FOLDER.parent / "conf" / "topics.toml"
 
@@ -96,6 +98,11 @@ def contract(topics: Mapping[str, Topic]) -> str:
     return "\n".join([*_lines(topics)]) + "\n"
 
 
+def signals_page() -> str:
+    """Write the page of the signals, in Markdown: family by family, with what is drawn of real data."""
+    return "\n".join([*_signal_lines()]) + "\n"
+
+
 def declared_topics() -> dict[str, Topic]:
     """Read the topics that conf/topics.toml declares."""
     return msgspec.convert(tomllib.loads(TOPICS.read_text(encoding="utf-8"))["topics"], dict[str, Topic])
@@ -105,6 +112,7 @@ def written() -> dict[Path, str]:
     """Say what each derived file must hold."""
     return {
         PAGE: contract(declared_topics()),
+        SIGNALS_PAGE: signals_page(),
         SCHEMA: json.dumps(json_schemas(), indent=1, ensure_ascii=False) + "\n",
     }
 
@@ -158,7 +166,11 @@ def _lines(topics: Mapping[str, Topic]) -> Iterator[str]:
     yield from _codes("State", "How a store stands to a person who was erased.", _meaning_rows(control.STATES))
     yield from _section("Erasure", "What `python -m jobs erase --receipt FILE` writes: a list of receipts.")
     yield from _records((Receipt, Remains), parts)
-    yield from _section("Signals", "A user at a slice end. Neutral is what is assumed where nothing is known.")
+    yield from _section(
+        "Signals",
+        "A user at a slice end. Neutral is what is assumed where nothing is known. Formulas, horizons and sources stand"
+        " in [SIGNALS.md](SIGNALS.md).",
+    )
     yield from _table(("signal", "unit", "neutral", "meaning"), _signal_rows(parts["Signals"]["properties"]))
     yield from _section("Feature order", "What a model sees, in this order; one whose names differ is refused.")
     yield from _table(("#", "feature", "of"), _feature_rows())
@@ -171,6 +183,38 @@ def _lines(topics: Mapping[str, Topic]) -> Iterator[str]:
     )
     yield from _records((Release, Manifest, Golden, Population, Typical, Quartiles), parts)
     yield from _records((Clustering, Cluster, Feature), parts)
+
+
+def _signal_lines() -> Iterator[str]:
+    yield "# Signals"
+    yield ""
+    yield "Derived from the registry in `schemas/signals.py` by `python -m schemas.contract`; edit that, not this page."
+    yield "A signal is a named number about a person at the end of a slice. Formulas are over the columns of `Moment`"
+    yield "in `schemas/slices.py`, over signals above them, over `fast`, `mid` and `slow` (ms), and over the functions"
+    yield "of `udfs/signals.py`; a division by 0 is 0. The pictures show how often a value, or less, was met when real"
+    yield "streams were decided (`make pictures`): edits of Wikipedia, OTTO's shop, KuaiRand's short videos, web"
+    yield "events of Snowplow's."
+    neutral = {field.name: field.default for field in fields(Signals)}
+    for family, about in FAMILIES.items():
+        yield from _section(family.capitalize(), about)
+        if (PICTURES / f"{family}.svg").exists():
+            yield f"![{family}](pictures/{family}.svg)"
+            yield ""
+        head = ("signal", "unit", "neutral", "looks back", "meaning", "formula", "source")
+        rows = (
+            (
+                f"`{name}`{' (feature)' if entry.feature else ''}",
+                entry.unit,
+                f"{neutral[name]:g}",
+                entry.horizon,
+                entry.about,
+                f"`{entry.of}`" if entry.of else "",
+                entry.source,
+            )
+            for name, entry in REGISTRY.items()
+            if entry.family == family
+        )
+        yield from _table(head, rows)
 
 
 def _section(title: str, about: str) -> Iterator[str]:

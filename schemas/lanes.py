@@ -11,17 +11,14 @@ PER_NUMBER: Final = 3
 ONES: Final = tuple(1 << (BITS * place) for place in range(PER_NUMBER))
 """What adds 1 to the first, second, third count of a packed number."""
 
-FIELD_BITS: Final = 10
-FIELDS_PER_NUMBER: Final = 6
-
 MAX_INTERESTS: Final = 16
 """Named interests whose shares are signals."""
 
 SHOWN_LANES: Final = range(4)
 """Of exposures of capped slots: one counter each, unpacked."""
 
-FIELD_LANES: Final = range(10, 12)
-"""Of edited form fields, told apart in groups; only whether a count is 0 matters, so 10 bits are enough."""
+FIELD_LANES: Final = range(10, 14)
+"""Of edited form fields, told apart in groups."""
 
 INTEREST_LANES: Final = range(20, 26)
 """Of liking, by interest."""
@@ -47,5 +44,4 @@ def spots(lanes: range) -> tuple[Spot, ...]:
     >>> len(spots(INTEREST_LANES)) >= MAX_INTERESTS, len(spots(FIELD_LANES))
     (True, 12)
     """
-    bits, count = (FIELD_BITS, FIELDS_PER_NUMBER) if lanes == FIELD_LANES else (BITS, PER_NUMBER)
-    return tuple(Spot(lane, 1 << (bits * place)) for lane in lanes for place in range(count))
+    return tuple(Spot(lane, one) for lane in lanes for one in ONES)

@@ -7,9 +7,7 @@ from msgspec.structs import fields
 
 from schemas.lanes import (
     BITS,
-    FIELD_BITS,
     FIELD_LANES,
-    FIELDS_PER_NUMBER,
     MAX_INTERESTS,
     PER_NUMBER,
     SHOWN_LANES,
@@ -146,7 +144,7 @@ SUMMED: Final = (
         "depth_p0",
         "depth_p1",
     ),
-    *("session_fields_p0", "session_fields_p1"),
+    *(f"session_fields_p{number}" for number in range(len(FIELD_LANES))),
     *(f"session_liking_p{number}" for number in _LIKING),
     *(
         "born",
@@ -199,10 +197,10 @@ class Pack(NamedTuple):
     bits: int = BITS
 
 
-def _packs(column: str, per_number: int = PER_NUMBER, bits: int = BITS) -> dict[str, Pack]:
+def _packs(column: str) -> dict[str, Pack]:
     names = numbered(column)
-    starts = range(0, len(names), per_number)
-    return {f"{column}_p{number}": Pack(names[start : start + per_number], bits) for number, start in enumerate(starts)}
+    starts = range(0, len(names), PER_NUMBER)
+    return {f"{column}_p{number}": Pack(names[start : start + PER_NUMBER]) for number, start in enumerate(starts)}
 
 
 PACKS: Final = {
@@ -218,7 +216,7 @@ PACKS: Final = {
     "depth_p0": Pack(numbered("depths")[:3]),
     "depth_p1": Pack(numbered("depths")[3:]),
     "refusals": Pack(("unmeasured", "unlearned"), bits=1),
-    **_packs("session_fields", FIELDS_PER_NUMBER, FIELD_BITS),
+    **_packs("session_fields"),
     **_packs("session_liking"),
     **_packs("life_liking"),
 }

@@ -276,6 +276,7 @@ def _misfits(settings: Settings) -> Iterator[tuple[list[Path], str]]:
         yield paths, f"time.session_cap must be shorter than {MAX_GROWTH} times signals.fast, or its sums overflow"
     if time.memory <= time.session_gap:
         yield [("time", "memory"), ("time", "session_gap")], "time.memory must be longer than time.session_gap"
+    yield from _signal_misfits(settings)
     if settings.clean.format not in settings.formats:
         yield [("clean", "format")], f"expected one of {', '.join(settings.formats)} (conf/formats.toml)"
     for name, form in settings.formats.items():
@@ -320,6 +321,19 @@ def _slot_misfits(settings: Settings) -> Iterator[tuple[list[Path], str]]:
     limited = capped(settings.slots)
     if len(limited) > MAX_CAPPED:
         yield [("slots", name, "cap", "shown") for name in limited], f"at most {MAX_CAPPED} slots may have a cap"
+
+
+def _signal_misfits(settings: Settings) -> Iterator[tuple[list[Path], str]]:
+    signals, quiet, time = settings.signals, settings.quiet, settings.time
+    if not 2 * time.slice <= quiet.pause < time.session_gap < quiet.gone < time.memory:
+        silences: list[Path] = [("quiet", "pause"), ("time", "session_gap"), ("quiet", "gone"), ("time", "memory")]
+        order = "2 * time.slice <= quiet.pause < time.session_gap < quiet.gone < time.memory"
+        yield silences, f"must be in the order {order}"
+    lowest, highest = signals.rating
+    if lowest >= highest:
+        yield [("signals", "rating")], "expected the lowest value and then the highest"
+    if len(set(signals.interests)) < len(signals.interests):
+        yield [("signals", "interests")], "an interest stands there twice"
 
 
 def _segment_misfits(settings: Settings) -> Iterator[tuple[list[Path], str]]:

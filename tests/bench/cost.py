@@ -132,10 +132,10 @@ def cost(plan: Plan, say: Say) -> Cost:
 class Field:
     """All runs over one size of stream."""
 
-    def __init__(self, events: int, say: Say) -> None:
-        """Take the size, and whom to tell of each run."""
+    def __init__(self, events: int, say: Say, shape: Shape | None = None) -> None:
+        """Take the size, whom to tell of each run, and what the stream is like."""
         self.events = events
-        self._shape = Shape(events=events)
+        self._shape = shape or Shape(events=events)
         self._say = say
         self.runs: dict[str, Usage] = {}
 

@@ -71,12 +71,12 @@ def run() -> Result:
     found: dict[str, dict[str, Any]] = {}
     for name, (source, form, changes, places) in runs.items():
         sets = ("releases.store=.local/no-store", *changes)
-        _replay(sets, source, form, place / name)
+        replayed(sets, source, form, place / name)
         found[name] = held(place / name, Oracle(settings(*sets), places))
         print(f"{name}: {found[name]}", flush=True)
-    _replay((here,), shuffled, "trimtab", place / "shuffled")
+    replayed((here,), shuffled, "trimtab", place / "shuffled")
     differ = _unlike(place / "random", place / "shuffled")
-    _replay((here, "time.slice=5s"), random, "trimtab", place / "longer")
+    replayed((here, "time.slice=5s"), random, "trimtab", place / "longer")
     moved = by_slice(_decisions(place / "random"), _decisions(place / "longer"))
     off, largest = sum(each["off"] for each in found.values()), max(each["largest"] for each in found.values())
     counted = ", ".join(f"{name} {each['moments']:,}" for name, each in found.items())
@@ -200,7 +200,7 @@ def _unlike(one: Path, other: Path) -> int:
     return len(set(ours) ^ set(theirs))
 
 
-def _replay(sets: Sequence[str], source: Path, form: str, out: Path) -> None:
+def replayed(sets: Sequence[str], source: Path, form: str, out: Path) -> None:
     words = [word for each in sets for word in ("--set", each)]
     command = [sys.executable, "-m", "jobs", *words, "replay", "--format", form, "--input", str(source)]
     done = subprocess.run([*command, "--out", str(out)], cwd=REPOSITORY, capture_output=True, text=True, check=False)

@@ -15,10 +15,12 @@ from redis import Redis
 from jobs.local import processes
 from jobs.local.cache import Cache
 from jobs.wiring.cards import Cards, Entry, Fate
-from jobs.wiring.serving import Serving
+from jobs.wiring.serving import Memberships, Move, Serving, Told
 from jobs.wiring.settings import load
+from schemas.clusters import Cluster, Clustering, Feature
 from schemas.events import PULSE_USER
 from schemas.rejects import Reason, Rejected
+from udfs.clusters import Clusters
 from udfs.decide import Verdict
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -208,3 +210,68 @@ def test_a_cluster_takes_the_same_writes_one_key_a_call(scratch: Path, clock: Cl
             assert redis.hgetall("tt:lag:7") == {b"110": b"2"}
     finally:
         server.stop(0)
+
+
+GROUPS = Clusters.parse(
+    "s3",
+    json.encode(
+        Clustering(
+            features=[Feature(signal="session_depth", transform="none", unit=1.0, centre=0.0, scale=1.0)],
+            cuts=[1],
+            clusters=[
+                Cluster(id=2, name="short", mass=5.0, centroid=[1.0], layers=[2]),
+                Cluster(id=5, name="long", mass=1.0, centroid=[9.0], layers=[2]),
+            ],
+            parent="",
+            rows=100,
+            since=1_000,
+            until=2_000,
+            inertia=0.5,
+            next_id=6,
+        )
+    ),
+)
+
+
+def told(memberships: Memberships, cache: Cache, *moves: Move) -> tuple[list[Told], dict[str, Any]]:
+    """Tell of moves; give the records, and what Redis holds of the person afterwards."""
+    records = memberships.tell(list(moves), [GROUPS] * len(moves))
+    redis: Any = Redis.from_url(cache.url)
+    values = {sort: redis.get(f"tt:{{k0:mover}}:s:{sort}") for sort in ("rules", "clusters")}
+    return records, {sort: value and json.decode(value) for sort, value in values.items()}
+
+
+def test_who_changes_segments_is_told_by_sort_with_the_one_before_and_who_leaves_is_told_of_no_more(
+    cache: Cache, cards: Cards
+) -> None:
+    memberships = Memberships(cards, 60_000, logging.getLogger("test"))
+    first, kept = told(memberships, cache, Move("k0:mover", LATER, False, "reader", "", 2, 0))
+    rules = {"v": 1, "seq": LATER, "user_id": "k0:mover", "by": "rules", "segment": "reader"}
+    clusters = {"v": 1, "seq": LATER, "user_id": "k0:mover", "by": "clusters", "segment": "short", "layers": [2]}
+    assert kept == {"rules": rules, "clusters": clusters | {"ver": "s3"}}
+    assert [json.decode(record or "") for record in first[0][:2]] == list(kept.values())
+
+    second, kept = told(memberships, cache, Move("k0:mover", LATER + 1, False, "", "reader", 2, 2))
+    assert kept["rules"] == {"v": 1, "seq": LATER + 1, "user_id": "k0:mover", "by": "rules", "prev": "reader"}
+    assert (kept["clusters"]["seq"], second[0].clusters) == (LATER, None)
+
+    third, kept = told(memberships, cache, Move("k0:mover", LATER + 2, True, "", "", 0, 2))
+    assert kept == {"rules": None, "clusters": None}
+    assert third == [Told(None, None, None)]
+
+
+def test_a_membership_that_redis_does_not_take_is_a_record_and_without_redis_there_is_none(
+    cache: Cache, cards: Cards, clock: Clock
+) -> None:
+    del clock
+    redis: Any = Redis.from_url(cache.url)
+    memberships = Memberships(cards, 60_000, logging.getLogger("test"))
+    redis.config_set("maxmemory", 1)
+    try:
+        records, _ = told(memberships, cache, Move("k0:mover", LATER, False, "reader", "", 0, 0))
+    finally:
+        redis.config_set("maxmemory", 0)
+    failed = json.decode(records[0].failure or "", type=Rejected)
+    assert (failed.reason, failed.user_id, failed.at) == (Reason.WRITE_FAILED, "k0:mover", LATER)
+    unserved = Memberships(None, 60_000, logging.getLogger("test"))
+    assert unserved.tell([Move("k0:mover", LATER, False, "reader", "", 0, 0)], [None])[0].failure is None

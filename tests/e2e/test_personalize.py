@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -17,11 +18,11 @@ import pytest
 from msgspec.structs import fields
 from redis import Redis
 
-from jobs import topics
+from jobs import explain, topics
 from jobs.local.feed import collect
 from jobs.local.stack import Stack
 from jobs.local.world import CATALOGUE, Shelf, seeded
-from jobs.wiring import wire
+from jobs.wiring import Refusal, wire
 from jobs.wiring.handover import JOB_ENVIRONMENT
 from jobs.wiring.settings import load
 from jobs.wiring.store import Store
@@ -35,6 +36,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 KEY = b"for-development-only"
 SLICE, REFRESH, GAP, MEMORY = 1_000, 5_000, 120_000, 3_600_000
 SHELF = Shelf.stocked(seeded(1, CATALOGUE))
+TOPICS = ("events", "rejected", "decisions", "segments")
 NEUTRAL = {field.name: field.default for field in fields(Signals)}
 URGENT = {"search", "cart", "purchase", "rate", "exposure"}
 
@@ -120,9 +122,7 @@ def run(stack: Stack, scratch: Path) -> Run:
         command, cwd=REPOSITORY, env=os.environ | JOB_ENVIRONMENT, capture_output=True, check=False, timeout=240
     )
     assert done.returncode == 0, done.stderr.decode()[-3000:]
-    return Run(
-        settings, events, junk, {name: read(stack.bootstrap, name) for name in ("events", "rejected", "decisions")}
-    )
+    return Run(settings, events, junk, {name: read(stack.bootstrap, name) for name in TOPICS})
 
 
 def read(bootstrap: str, topic: str) -> list[dict[str, Any]]:
@@ -223,6 +223,42 @@ def test_redis_holds_each_users_newest_decision_and_the_reader_finds_it(run: Run
     read_ = Reader(redis, now=clock, fresh_ms=1000).read(next(iter(newest)), default={})
     assert read_.source == "user"
     redis.delete("tt:meta")
+
+
+def test_every_change_of_segment_is_told_once_by_the_topic_and_the_newest_by_redis(run: Run, stack: Stack) -> None:
+    redis: Any = Redis.from_url(stack.redis_url)
+    told = defaultdict(list)
+    for record in run.records["segments"]:
+        assert record["by"] == "rules"
+        told[record["user_id"]].append((record["seq"], record.get("prev", ""), record.get("segment", "")))
+    changes = 0
+    for user_id in of_users(run):
+        before, expected = "", []
+        records = [record for record in run.records["decisions"] if record["user_id"] == user_id]
+        for record in sorted(records, key=lambda each: each["seq"]):
+            now = record.get("segment", "")
+            if now != before:
+                expected.append((record["seq"], before, now))
+            before = now
+        assert sorted(told[user_id]) == expected
+        changes += len(expected)
+        kept = json.loads(redis.get(f"tt:{{{user_id}}}:s:rules") or b"{}")
+        assert (kept.get("seq"), kept.get("prev", ""), kept.get("segment", "")) == expected[-1]
+    assert changes > 100
+
+
+def test_a_person_is_explained_against_everybody(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert explain.main(run.settings, ["u3", "--since", "3d"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"{pseudonym('u3', KEY, 'k0')} at ")
+    assert re.search(r"^  sessions +[0-9]+ sessions +above +[0-9]+% of all  Sessions remembered", said, re.MULTILINE)
+    assert re.search(r"^  [0-9T:+-]+ rules: \w+ -> \w+$", said, re.MULTILINE)
+    assert "  decided by catalogue c1\n" in said
+    assert "u3 " not in said
+    with pytest.raises(Refusal, match=r"explain: no decision for k0:.* look further back with --since"):
+        explain.main(run.settings, ["nobody", "--since", "3d"])
+    with pytest.raises(Refusal, match="explain: give the person's id"):
+        explain.named("", run.settings)
 
 
 def test_no_raw_user_id_leaves_the_job(run: Run) -> None:

@@ -257,7 +257,7 @@ def test_an_edit_of_a_form_field_adds_to_the_count_that_its_name_falls_to() -> N
         consented(f'"user_id":"ada","kind":"form","item":"{item}"') for item in ("mail", "mail", "zip")
     )
     assert (first.lane, first.mark) == (again.lane, again.mark) == (10, 1)
-    assert (other.lane, other.mark) == (10, 1 << 20)
+    assert (other.lane, other.mark) == (10, 1 << 40)
     assert consented('"user_id":"ada","kind":"form"').lane == -1
 
 

@@ -236,6 +236,18 @@ session_gap = "30min"
 [time]
 slice = "0s"
 => time.slice: must be longer than nothing; got
+
+[quiet]
+pause = "40min"
+=> quiet.pause: must be in the order 2 * time.slice <= quiet.pause < time.session_gap < quiet.gone < time.memory; got
+
+[signals]
+rating = [5.0, 1.0]
+=> signals.rating: expected the lowest value and then the highest; got
+
+[signals]
+interests = ["sport", "news", "sport"]
+=> signals.interests: an interest stands there twice; got
 """
 
 
@@ -286,8 +298,8 @@ def test_each_layer_wins_over_the_one_below_and_the_origin_says_so(root: Path) -
 
 
 def test_durations_become_milliseconds(root: Path) -> None:
-    memory = trial(root, '[time]\nmemory = "2d"').settings.time.memory
-    assert (memory, type(memory)) == (172_800_000, Millis)
+    memory = trial(root, '[time]\nmemory = "8d"').settings.time.memory
+    assert (memory, type(memory)) == (691_200_000, Millis)
 
 
 def test_a_table_may_be_changed_in_one_place_and_keeps_the_rest(root: Path) -> None:
