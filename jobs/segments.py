@@ -3,7 +3,6 @@
 import argparse
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
 from typing import Final
 
 import numpy as np
@@ -12,9 +11,9 @@ from msgspec.structs import replace
 from numpy.random import Generator, default_rng
 from numpy.typing import NDArray
 
-from jobs.wiring import Refusal, reading, wire
+from jobs.wiring import Refusal
 from jobs.wiring.publishing import duration, now_ms, published, refusals, shown
-from jobs.wiring.reading import Reader
+from jobs.wiring.sampled import fill, summary
 from jobs.wiring.store import Store
 from schemas.clusters import MAX_CLUSTERS, Clustering
 from schemas.settings import Clusters as Conf
@@ -26,8 +25,6 @@ from udfs.releases import RefusedRelease
 from udfs.sampling import Moments, Sample
 from udfs.scales import measured, restored, scaled
 
-_TOPIC: Final = "decisions"
-_AT_ONCE: Final = 20_000
 _TELLING: Final = 3
 _ROUND: Final = 100.0
 
@@ -52,12 +49,7 @@ def main(settings: Settings, arguments: list[str]) -> int:
         )
     sample = Sample(conf.features, conf.every, conf.max_rows, parent.content.until if parent else 0)
     since = max(now_ms() - asked.since, sample.counted)
-    kafka = settings.kafka
-    wire.require(wire.admin(kafka.bootstrap, kafka.wait), (_TOPIC,))
-    with reading.opened(kafka.bootstrap) as reader:
-        bodies = _bodies(reader, since)
-        while batch := list(islice(bodies, _AT_ONCE)):
-            sample.add(batch)
+    fill(sample, settings.kafka, since)
     print(summary(sample, since))
     moments = sample.moments()
     clustering = segmented(moments, conf, parent, before, default_rng(asked.seed))
@@ -124,12 +116,6 @@ def segmented(
         return begun(fit, features, conf.layers, counted, before)
     with _remedied(NoIdLeftError, "--fresh begins anew"):
         return continued(fit, parent, conf.layers, counted, conf.match_within)
-
-
-def summary(sample: Sample, since: int) -> str:
-    """Say what was read and what was left out."""
-    left_out = "".join(f", {count} {reason} left out" for reason, count in sorted(sample.left_out.items()))
-    return f"{sample.read} decisions since {shown(since)}{left_out}"
 
 
 def table(clustering: Clustering, moments: Moments, parent: Clusters | None) -> list[str]:
@@ -207,13 +193,6 @@ def _remedied(what: type[ValueError], remedy: str) -> Iterator[None]:
         yield
     except what as error:
         raise Refusal(f"segments: {error}; {remedy}") from None
-
-
-def _bodies(reader: Reader, since: int) -> Iterator[bytes]:
-    for message in reader.since(_TOPIC, since):
-        body = message.value()
-        if body is not None:
-            yield body
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -13,7 +13,9 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import fields
 
-from schemas import control, decisions, reader, rejects
+from schemas import alerts, control, decisions, reader, rejects
+from schemas.alerts import Alert
+from schemas.anomalies import Isolation, IsolationTree
 from schemas.clusters import Cluster, Clustering, Feature
 from schemas.control import Command, Receipt, Remains
 from schemas.decisions import Card, Context, Decision, Draw, Guard, Heartbeat, Membership, SlotCard, Trace, Versions
@@ -39,6 +41,8 @@ RECORDS: Final = (
     Manifest,
     Population,
     Clustering,
+    Alert,
+    Isolation,
 )
 """What crosses a boundary whole."""
 
@@ -51,6 +55,7 @@ CARRIED: Final[dict[str, type[Struct]]] = {
     "control": Command,
     "decisions": Decision,
     "segments": Membership,
+    "alerts": Alert,
 }
 """Topic -> its record."""
 
@@ -140,7 +145,7 @@ def _lines(topics: Mapping[str, Topic]) -> Iterator[str]:
     yield from _table(("topic", "partitions", "record", "what", "config"), _topic_rows(topics))
     yield ""
     yield f"`clicks` and `control` also carry pulses, `{PULSE_BODY.decode()}`, several a second in every partition."
-    yield from _records((RawEvent, Event, Rejected, Command, Decision, Context, Trace, Draw, Guard, Membership), parts)
+    yield from _records((RawEvent, Event, Rejected, Command, Decision, Context, Trace, Draw, Guard, Membership, Alert), parts)
     yield from _section("Topics in Flink SQL", "For analysts: what lies inside a record arrives as JSON text.")
     yield "```sql"
     yield from (f"{_table_of(topic, record)};" for topic, record in CARRIED.items() if record is not RawEvent)
@@ -162,6 +167,7 @@ def _lines(topics: Mapping[str, Topic]) -> Iterator[str]:
     yield from _codes("Kind", "What a person did; the number stands for it in narrow columns.", _kind_rows(), "number")
     yield from _codes("Why", "Why a slot holds what it holds.", _meaning_rows(decisions.MEANING))
     yield from _codes("Reason", "Why a record or a write was refused.", _meaning_rows(rejects.MEANING))
+    yield from _codes("Detector", "What saw a change.", _meaning_rows(alerts.DETECTORS))
     yield from _codes("Action", "What is commanded.", _meaning_rows(control.ACTIONS))
     yield from _codes("State", "How a store stands to a person who was erased.", _meaning_rows(control.STATES))
     yield from _section("Erasure", "What `python -m jobs erase --receipt FILE` writes: a list of receipts.")
@@ -182,7 +188,7 @@ def _lines(topics: Mapping[str, Topic]) -> Iterator[str]:
         ((f"`{channel}`", f"`{file}`, `manifest.json`") for channel, file in FILES.items()),
     )
     yield from _records((Release, Manifest, Golden, Population, Typical, Quartiles), parts)
-    yield from _records((Clustering, Cluster, Feature), parts)
+    yield from _records((Clustering, Cluster, Feature, Isolation, IsolationTree), parts)
 
 
 def _signal_lines() -> Iterator[str]:

@@ -38,15 +38,21 @@ class Interval:
         return f"INTERVAL '{days} {hours:02d}:{minutes:02d}:{seconds:02d}.{ms:03d}' DAY TO SECOND(3)"
 
 
+class Text(str):
+    """A literal of type STRING, as against the name of a column."""
+
+    __slots__ = ()
+
+
 Literal = int | float | Interval | Sequence[int] | Sequence[str]
-"""What may stand in for a ${name}: numbers, an interval, a list of integers, a list of column names."""
+"""What may stand in for a ${name}: numbers, an interval, a list of integers, of texts, of column names."""
 
 
 def render(literal: Literal) -> str:
     """Write a literal as SQL; a float is a DOUBLE, never a DECIMAL.
 
-    >>> render(15000.0), render(3), render([7, 8]), render(["user_id"])
-    ('1.5E4', '3', '7, 8', '`user_id`')
+    >>> render(15000.0), render(3), render([7, 8]), render(["user_id"]), render([Text("it's")])
+    ('1.5E4', '3', '7, 8', '`user_id`', "'it''s'")
     """
     if isinstance(literal, float):
         digits, _, exponent = f"{literal:.17E}".partition("E")
@@ -54,7 +60,13 @@ def render(literal: Literal) -> str:
         return f"{shortest}E{int(exponent)}" if float(f"{shortest}E{exponent}") == literal else f"{literal:.17E}"
     if isinstance(literal, int | Interval):
         return str(literal)
-    return ", ".join(f"`{one}`" if isinstance(one, str) else str(one) for one in literal)
+    return ", ".join(map(_listed, literal))
+
+
+def _listed(one: int | str) -> str:
+    if isinstance(one, Text):
+        return "'" + one.replace("'", "''") + "'"
+    return f"`{one}`" if isinstance(one, str) else str(one)
 
 
 def views(sql: str, literals: Mapping[str, Literal]) -> dict[str, str]:

@@ -20,7 +20,7 @@ from schemas.clusters import NAME
 from schemas.durations import Millis
 from schemas.events import Purpose
 from schemas.segments import MAX_RULES
-from schemas.settings import SECRETS, Clusters, Settings
+from schemas.settings import SECRETS, Clusters, Settings, Watch
 from schemas.signals import REGISTRY
 from schemas.slots import MAX_CAPPED, Rerank, Variant, capped
 from udfs.expressions import ExpressionError
@@ -252,6 +252,7 @@ _POSITIVE: Final = (
     ("signals", "fast"),
     ("clusters", "half_life"),
     ("clusters", "every"),
+    ("watch", "window"),
     ("decide", "refresh"),
     ("decide", "valid"),
     ("flink", "checkpoint"),
@@ -277,6 +278,7 @@ def _misfits(settings: Settings) -> Iterator[tuple[list[Path], str]]:
     if time.memory <= time.session_gap:
         yield [("time", "memory"), ("time", "session_gap")], "time.memory must be longer than time.session_gap"
     yield from _signal_misfits(settings)
+    yield from _watch_misfits(settings.watch)
     if settings.clean.format not in settings.formats:
         yield [("clean", "format")], f"expected one of {', '.join(settings.formats)} (conf/formats.toml)"
     for name, form in settings.formats.items():
@@ -299,6 +301,12 @@ def _cluster_misfits(clusters: Clusters) -> Iterator[tuple[list[Path], str]]:
         yield [("clusters", "layers"), ("clusters", "k")], "must fall, from fewer than clusters.k on"
     if clusters.max_rows < clusters.min_rows:
         yield [("clusters", "max_rows"), ("clusters", "min_rows")], "must not be less than clusters.min_rows"
+
+
+def _watch_misfits(watch: Watch) -> Iterator[tuple[list[Path], str]]:
+    if 0 < watch.window and watch.stretch // watch.window < watch.start:
+        paths: list[Path] = [("watch", "stretch"), ("watch", "window"), ("watch", "start")]
+        yield paths, "watch.stretch must be at least watch.start windows, or no run knows what is usual"
 
 
 def _consent_misfits(settings: Settings) -> Iterator[tuple[list[Path], str]]:

@@ -35,10 +35,14 @@ WHOLE: Final = frozenset(field.name for field in fields(Signals) if isinstance(f
 OF_EVENTS: Final = (
     *("session_events", "session_clicks", "session_views", "session_dwell_s", "session_searches", "session_purchases"),
     *("session_rages", "session_errors", "form_edits", "form_reedits", "hover_share", "session_age_s", "dwell_share"),
-    *("sessions", "frequency", "recency_s", "cart_items", "searching", "rating", "session_rating", "taste"),
+    *("sessions", "frequency", "recency_s", "rating", "session_rating", "taste"),
     *("diversity", "shift", "expected_gap_s"),
 )
-"""Signals made of events and times, not of slices: at a moment that is decided at two lengths they are alike."""
+"""Signals made of events and times, not of slices: at a moment that is decided at two lengths they are alike.
+
+Not among them are `cart_items` and `searching`, for which what happens within one slice happens at once: a purchase
+takes what was put into the cart, a click answers the search.
+"""
 
 MOST_MOMENTS: Final = 150
 """Of one person that are worked out again: the straightforward way takes the square of their events."""

@@ -12,9 +12,9 @@ from confluent_kafka.cimpl import NewTopic
 from msgspec import json
 from msgspec.structs import replace
 
-from jobs import segments
+from jobs import anomalies, segments
 from jobs.local.stack import Stack
-from jobs.wiring import Refusal, wire
+from jobs.wiring import Refusal, sampled, wire
 from jobs.wiring.releases import Follower
 from jobs.wiring.settings import load
 from jobs.wiring.store import Store
@@ -38,7 +38,7 @@ SHOPPER = (90, 4.0)
 def settings(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """A topic of its own for each test, and settings that are content with a few hundred people."""
     topic = f"decisions-{next(_numbers)}"
-    monkeypatch.setattr(segments, "_TOPIC", topic)
+    monkeypatch.setattr(sampled, "TOPIC", topic)
     new = NewTopic(topic, PARTITIONS, 1, config={"retention.ms": "-1"})
     admin = wire.admin(stack.bootstrap, 1000)
     admin.create_topics([new])[topic].result()
@@ -53,7 +53,7 @@ def write(settings: Settings, decisions: Iterable[Decision | bytes | None]) -> N
     for number, decision in enumerate(decisions):
         body = json.encode(decision) if isinstance(decision, Decision) else decision
         at = decision.seq if isinstance(decision, Decision) else time.time_ns() // 1_000_000
-        producer.produce(segments._TOPIC, body, partition=number % PARTITIONS, timestamp=at)
+        producer.produce(sampled.TOPIC, body, partition=number % PARTITIONS, timestamp=at)
     assert producer.flush(20) == 0
 
 
@@ -133,3 +133,34 @@ def test_without_publish_nothing_is_published(settings: Settings) -> None:
         write(settings, decisions(kind, time.time_ns() // 1_000_000 // HOUR_MS * HOUR_MS))
     assert segments.main(settings, ["--since", "2h", "--fresh", "--seed", "4", "--k", "4"]) == 0
     assert not Path(settings.releases.store).exists()
+
+
+def test_what_is_strange_is_learned_from_the_same_decisions_published_and_followed(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = time.time_ns() // 1_000_000
+    for kind in (SKIMMER, READER, SHOPPER):
+        write(settings, decisions(kind, now - HOUR_MS, 200))
+    write(settings, [b"no json", *decisions(READER, now - HOUR_MS, 3, (Unfit.ROBOT,))])
+    assert anomalies.main(settings, ["--publish"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("1207 decisions since ")
+    assert "1 not readable left out, 6 of robots left out" in said
+    assert "published a1, in force from " in said
+    (release,) = Store(settings.releases.store).index("anomalies")
+    follower = Follower(settings.releases.store, 1000, 1000, lambda: now, logging.getLogger(), channels=("anomalies",))
+    follower.refresh()
+    (found,) = follower.each(np.array([release.effective_at], dtype=np.int64))
+    assert found.anomalies is not None
+    usual = {name: np.zeros(2) for name in found.anomalies.payload.features}
+    strange = usual | {"session_depth": np.array([12.0, 4_000.0]), "gap_s": np.array([30.0, 0.0])}
+    reader, nobody = found.anomalies.score(strange).tolist()
+    assert reader < 0.55 < nobody
+
+
+def test_too_few_moments_tell_nothing_strange_and_a_seed_is_no_negative_number(settings: Settings) -> None:
+    write(settings, decisions(READER, time.time_ns() // 1_000_000 - HOUR_MS, 20))
+    with pytest.raises(Refusal, match=r"^anomalies: (20|40) moments, 512 are needed; read further back with --since"):
+        anomalies.main(settings, [])
+    with pytest.raises(Refusal, match="anomalies: --seed must be at least 0"):
+        anomalies.main(settings, ["--seed", "-1"])

@@ -9,6 +9,7 @@ import pytest
 from msgspec import json
 
 from jobs.wiring.settings import load
+from schemas.clusters import Cluster, Clustering, Feature
 from schemas.decisions import Card, Decision, Unfit, Why
 from schemas.durations import Millis
 from schemas.segments import MAX_RULES, RuleSegment
@@ -16,7 +17,9 @@ from schemas.signals import FEATURES
 from schemas.slices import LENGTHS, MOMENT
 from schemas.slots import Arm, Cap, Rerank, Variant
 from udfs.catalogue import Catalogue
+from udfs.clusters import Clusters
 from udfs.decide import Decider, Verdict
+from udfs.detectors.isolation import IsolationForest
 from udfs.draw import pick, ticket
 from udfs.models import Model, golden
 from udfs.moments import Columns
@@ -29,6 +32,20 @@ RULES = {
     "lively": RuleSegment("", "rate_fast > 1", "rate_fast < 0.5", hold=Millis(10_000)),
     "shopper": RuleSegment("", "cart_items > 0"),
 }
+GROUPS = Clustering(
+    features=[Feature(signal="session_depth", transform="none", unit=1.0, centre=0.0, scale=1.0)],
+    cuts=[1],
+    clusters=[
+        Cluster(id=3, name="k3", mass=5.0, centroid=[1.0], layers=[3]),
+        Cluster(id=8, name="k8", mass=1.0, centroid=[30.0], layers=[3]),
+    ],
+    parent="",
+    rows=100,
+    since=1_000,
+    until=2_000,
+    inertia=0.5,
+    next_id=9,
+)
 FEED = Rerank(length=4, candidates=6)
 HERO = Variant({"plain": Arm(0.5), "story": Arm(0.5, params={"motion": "soft"})}, default="plain", cap=Cap(shown=3))
 CATALOGUE = Catalogue.parse(
@@ -156,3 +173,18 @@ def test_a_person_is_in_the_first_segment_that_has_been_spoken_for_long_enough_s
     assert [record.segment for record in records] == ["lively", "shopper", "", ""]
     assert records[1].spoken == {"lively": [END, END - 9_000], "shopper": [END, END - 91_000]}
     assert json.decode(decided(model, times)[0].card or "", type=Card).segment == "lively"
+
+
+def test_a_moment_is_scored_and_grouped_by_the_releases_in_force_and_names_them(model: Model) -> None:
+    rng = np.random.default_rng(9)
+    forest = IsolationForest.fit(rng.normal(1.0, 0.1, (600, 1)), rng, features=["session_depth"])
+    forest = IsolationForest.parse("a1", forest.encode())
+    groups = Clusters.parse("s1", json.encode(GROUPS))
+    decider = Decider({}, SETTINGS.decide, SETTINGS.signals, SETTINGS.noise, RULES)
+    in_force = [(np.arange(2), InForce(CATALOGUE, model, clusters=groups, anomalies=forest))]
+    verdicts = decider(moments(2, session_slices=[1, 40]), in_force)
+    records = [json.decode(verdict.record or "", type=Decision) for verdict in verdicts]
+    assert [record.cluster for record in records] == [verdict.cluster for verdict in verdicts] == [3, 8]
+    assert records[0].signals.anomaly < 0.6 < records[1].signals.anomaly
+    assert (records[0].ver.segments, records[0].ver.anomalies) == ("s1", "a1")
+    assert json.decode(verdicts[1].card or "", type=Card).cluster == 8
