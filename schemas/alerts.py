@@ -22,7 +22,9 @@ DETECTORS: Final = {
     Detector.PAGE_HINKLEY: (
         "A cumulative sum has run away; `size` is how far, in standard deviations of one window's value."
     ),
-    Detector.ADWIN: "Two parts of a window differ; `size` is by how much, in standard deviations of one window's value.",
+    Detector.ADWIN: (
+        "Two parts of a stretch differ; `size` is by how much, in standard deviations of one window's value."
+    ),
 }
 
 
@@ -30,11 +32,11 @@ class Alert(Struct, frozen=True, tag_field="v", tag=1):
     """One change of one series, told once by each detector that sees it: a record of the topic `alerts`."""
 
     at: Annotated[int, Meta(description="End of the window at which it was seen, ms since 1970.")]
-    since: Annotated[int, Meta(description="Start of the first window that is not as before, by estimate, ms since 1970.")]
+    since: Annotated[int, Meta(description="Start of the first window not as before, by estimate, ms since 1970.")]
     what: Annotated[Detector, Meta(description="What saw it.")]
     subject: Annotated[str, Meta(description="The slot, or `*` for the whole site.")]
     series: Annotated[
-        str, Meta(description="`exposures`, `clicks`, `errors` or `rage` in a window, or `click_rate`: clicks per exposure.")
+        str, Meta(description="`exposures`, `clicks`, `errors`, `rage` in a window; `click_rate`: clicks per exposure.")
     ]
     value: Annotated[float, Meta(description="Mean since then, in the series' unit.")]
     expected: Annotated[float, Meta(description="Mean before, as far back as the detectors look.")]

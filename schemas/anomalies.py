@@ -12,7 +12,7 @@ class IsolationTree(Struct, frozen=True, forbid_unknown_fields=True):
     """One tree, node by node: each stands before its lower part, and that before its upper part."""
 
     feature: Annotated[list[int], Meta(description="Of each node, which feature it splits, from 0; -1 is a leaf.")]
-    split: Annotated[list[float], Meta(description="Of each node that splits: up to it, a value goes to the lower part.")]
+    split: Annotated[list[float], Meta(description="Of each node that splits: values up to it go to the lower part.")]
     size: Annotated[list[int], Meta(description="Of each leaf: how many rows of the sample ended there.")]
 
 

@@ -145,7 +145,8 @@ def _lines(topics: Mapping[str, Topic]) -> Iterator[str]:
     yield from _table(("topic", "partitions", "record", "what", "config"), _topic_rows(topics))
     yield ""
     yield f"`clicks` and `control` also carry pulses, `{PULSE_BODY.decode()}`, several a second in every partition."
-    yield from _records((RawEvent, Event, Rejected, Command, Decision, Context, Trace, Draw, Guard, Membership, Alert), parts)
+    of_topics = (RawEvent, Event, Rejected, Command, Decision, Context, Trace, Draw, Guard, Membership, Alert)
+    yield from _records(of_topics, parts)
     yield from _section("Topics in Flink SQL", "For analysts: what lies inside a record arrives as JSON text.")
     yield "```sql"
     yield from (f"{_table_of(topic, record)};" for topic, record in CARRIED.items() if record is not RawEvent)

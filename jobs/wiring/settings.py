@@ -304,7 +304,7 @@ def _cluster_misfits(clusters: Clusters) -> Iterator[tuple[list[Path], str]]:
 
 
 def _watch_misfits(watch: Watch) -> Iterator[tuple[list[Path], str]]:
-    if 0 < watch.window and watch.stretch // watch.window < watch.start:
+    if watch.window > 0 and watch.stretch // watch.window < watch.start:
         paths: list[Path] = [("watch", "stretch"), ("watch", "window"), ("watch", "start")]
         yield paths, "watch.stretch must be at least watch.start windows, or no run knows what is usual"
 

@@ -32,7 +32,7 @@ class Detect(ScalarFunction):  # type: ignore[misc]  # pyflink ships no types
         """Keep the planner from evaluating a row twice."""
         return False
 
-    def eval(
+    def eval(  # noqa: PLR0917 - the columns of a view
         self,
         number: "pd.Series[Any]",
         exposures: "pd.Series[Any]",

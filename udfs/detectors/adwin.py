@@ -1,4 +1,4 @@
-"""Whether the mean of a series has changed, without saying beforehand how fast: a window that is as long as it is level.
+"""Whether the mean of a series has changed, however fast: a window that is as long as the series is level.
 
 ADWIN (Bifet and Gavalda, "Learning from Time-Changing Data with Adaptive Windowing", SDM 2007): the window grows while
 its parts look alike, and loses its older part when two parts differ by more than chance allows.
@@ -203,9 +203,10 @@ class _Window:
 
     def _variance(self, mean: float) -> float:
         """Put the window's variance together from the buckets' own (Babcock et al., PODS 2003, section 2)."""
-        return sum(
-            squares + values * (total / values - mean) ** 2 for values, total, squares in self._oldest_first()
-        ) / self.length
+        return (
+            sum(squares + values * (total / values - mean) ** 2 for values, total, squares in self._oldest_first())
+            / self.length
+        )
 
 
 def _together(one: Bucket, other: Bucket, values: int) -> Bucket:

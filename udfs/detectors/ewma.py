@@ -4,9 +4,7 @@ The EWMA control chart (Roberts, "Control Chart Tests Based on Geometric Moving 
 the exact limits of Montgomery, Introduction to Statistical Quality Control, section 9.2.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from itertools import accumulate
 from typing import Final, NamedTuple
 
@@ -68,7 +66,7 @@ class Limits:
     """How a chart is drawn.
 
     Attributes:
-        weight: of the newest value, over 0, at most 1; the smaller, the smaller the shifts that are seen, and the later.
+        weight: of the newest value, over 0, at most 1; the smaller, the smaller the shifts that are seen, but later.
         width: how many standard deviations of the average a limit lies off the centre line.
     """
 
@@ -118,8 +116,9 @@ def chart(values: Column, normal: Usual, limits: Limits, standing: Standing | No
     ([10.0, 10.05, 10.345, 10.71], [10.27, 10.363, 10.424, 10.467], [False, False, False, True])
     """
     before = standing or Standing(normal.level, 0)
-    grown: Callable[[float, float], float] = partial(_grown, limits.weight)
-    average = np.array(list(accumulate(values.tolist(), grown, initial=before.average)))
+    weight = limits.weight
+    moved = accumulate(values.tolist(), lambda level, value: level + weight * (value - level), initial=before.average)
+    average = np.array(list(moved))
     count = np.arange(before.values + 1, before.values + len(values) + 1, dtype=np.float64)
     deviation = normal.deviation * np.sqrt(
         limits.weight / (2 - limits.weight) * (1 - (1 - limits.weight) ** (2 * count))
@@ -135,7 +134,3 @@ def chart(values: Column, normal: Usual, limits: Limits, standing: Standing | No
         alarm=np.abs(off) > reach,
         standing=Standing(float(average[-1]), before.values + len(values)),
     )
-
-
-def _grown(weight: float, average: float, value: float) -> float:
-    return average + weight * (value - average)

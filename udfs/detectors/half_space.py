@@ -1,6 +1,6 @@
 """How strange the newest values of a series are, by how few of the past ones lie where they lie.
 
-Half-space trees (Tan, Ting and Liu, "Fast Anomaly Detection for Streaming Data", IJCAI 2011): each tree halves the space
+Half-space trees (Tan, Ting and Liu, "Fast Anomaly Detection for Streaming Data", IJCAI 2011): each halves the space
 of the values again and again at random, without having seen any; then it counts how many of the recent past lie in each
 part. The thinner the part, the stranger the value.
 """

@@ -1,7 +1,7 @@
 """How strange a person's moment is among all people's, by how few random questions tell it from the others.
 
-Isolation forest (Liu, Ting and Zhou, "Isolation Forest", ICDM 2008): what is rare and far from the rest is alone after a
-few random splits; what is usual needs many.
+Isolation forest (Liu, Ting and Zhou, "Isolation Forest", ICDM 2008): what is rare and far from the rest is alone after
+a few random splits; what is usual needs many.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What is to be said of a site's latest window: which series are not what they were, since when, and how sure that is."""
+"""What is to be said of a site's latest window: which series are not what they were, since when, and how surely."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -202,7 +202,7 @@ def _by_ewma(off: Column, conf: Watch) -> Told:
 
 
 def _by_page_hinkley(off: Column, conf: Watch) -> Told:
-    """How sure: a sum that drifts down by `allowed` a row exceeds a height with this chance (Kingman, Biometrika, 1970)."""
+    """How sure: by the chance that a sum which drifts down by `allowed` a row exceeds a height (Kingman, 1970)."""
     bounds = page_hinkley.Bounds(allowed=conf.allowed, threshold=conf.threshold, forget=1.0, least=conf.start)
     told, begun = page_hinkley.page_hinkley(off, bounds), 0
     for row in np.flatnonzero(told.alarm).tolist():
