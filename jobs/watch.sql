@@ -23,12 +23,13 @@ SELECT
   place,
   window_start,
   window_end,
+  window_time,
   COUNT(*) FILTER (WHERE kind = 'exposure') AS exposures,
   COUNT(*) FILTER (WHERE kind = 'click') AS clicks,
   COUNT(*) FILTER (WHERE kind = 'error') AS errors,
   COUNT(*) FILTER (WHERE kind = 'rage') AS rage
 FROM TABLE(TUMBLE(TABLE seen, DESCRIPTOR(event_time), ${window}))
-GROUP BY place, window_start, window_end;
+GROUP BY place, window_start, window_end, window_time;
 
 -- One row per window in which the site had an event: its sums, and each slot's exposures and clicks as
 -- place:exposures:clicks.
@@ -67,4 +68,4 @@ SELECT record
 FROM (
   SELECT detect(number, exposures, clicks, errors, rage, slots) AS records
   FROM history
-) CROSS JOIN UNNEST(records) AS one (record);
+) CROSS JOIN UNNEST(records) AS each_of (record);

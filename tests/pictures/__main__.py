@@ -38,6 +38,9 @@ SOURCES: Final = {
 }
 """Data set -> its place, its format, and what is set for it."""
 
+_WIDE: Final = 50.0
+"""From such values on a straight scale would hide the small ones."""
+
 COLOURS: Final = {"wikiticker": "#4c72b0", "kuairand": "#dd8452", "otto": "#55a868", "snowplow": "#8172b3"}
 
 
@@ -93,10 +96,9 @@ def spread(axis: Axes, name: str, records: Records) -> None:
         values = np.sort([record["signals"][name] for record in found if name in record["signals"]])
         if len(values) > 1:
             axis.plot(values, np.arange(1, len(values) + 1) / len(values), color=COLOURS[source], lw=1, label=source)
-    low, high = np.quantile(
-        [r["signals"][name] for each in records.values() for r in each if name in r["signals"]], [0, 1]
-    )
-    axis.set_xscale("symlog", linthresh=max(min(abs(low), abs(high), 1.0), 1e-3) if high > 50 or low < -50 else 10.0)
+    told = [abs(record["signals"][name]) for found in records.values() for record in found if name in record["signals"]]
+    if max(told) > _WIDE:
+        axis.set_xscale("symlog", linthresh=1.0)
     axis.set_title(name, fontsize=8)
     axis.set_xlabel(REGISTRY[name].unit, fontsize=7)
     axis.set_ylim(0, 1.02)

@@ -173,7 +173,8 @@ def _leaves(scaled: Column, trees: Trees, shape: Shape) -> NDArray[np.intp]:
     for _ in range(shape.height):
         value = np.take_along_axis(scaled, trees.feature[numbers, node], axis=1)
         node = 2 * node + 1 + (value >= trees.split[numbers, node])
-    return node - (2**shape.height - 1)
+    leaves: NDArray[np.intp] = node - (2**shape.height - 1)
+    return leaves
 
 
 def _masses(leaves: NDArray[np.intp], shape: Shape) -> list[NDArray[np.int64]]:

@@ -28,6 +28,7 @@ _TOLD_BY: Final = {
     Detector.PAGE_HINKLEY: "Page-Hinkley, {:.1f} standard deviations summed up",
     Detector.ADWIN: "ADWIN, {:.1f} standard deviations",
 }
+_ANSCOMBE: Final = 3 / 8
 _FARTHEST: Final = 5.0
 """Deviations from which on ADWIN, which is for values between bounds, takes one value as far as the other."""
 
@@ -172,10 +173,10 @@ def found(series: Series, conf: Watch) -> list[Alarm]:
 def deviations(series: Series, start: int) -> Column:
     """Say how far each window is from what its first windows let expect, in standard deviations.
 
-    A count that chance alone moves has the variance of its mean (Poisson); divided by that it can be compared over
-    windows of unequal size (Montgomery, Introduction to Statistical Quality Control, section 7.3.2). What moves more
-    than by chance is scaled by the median absolute deviation besides. The mean leaves out windows that are far out, and
-    no count is expected to within less than one.
+    A count that chance alone moves has the variance of its mean; twice the root of it varies by about 1 at any mean
+    (Anscombe, "The Transformation of Poisson, Binomial and Negative-Binomial Data", Biometrika 35, 1948, equation 1.1).
+    So windows of unequal size can be compared, and so can those before and after a change. What moves more than by
+    chance is scaled by the median absolute deviation besides. The mean leaves out windows that are far out.
 
     Args:
         series: at least `start` windows.
@@ -266,8 +267,7 @@ def _begin(number: int, length: int) -> int:
 
 
 def _off(count: Counts, by: Counts, mean: float) -> Column:
-    expected = by * mean
-    off: Column = (count - expected) / np.sqrt(np.maximum(expected, 1.0))
+    off: Column = 2 * (np.sqrt(count + _ANSCOMBE) - np.sqrt(by * mean + _ANSCOMBE))
     return off
 
 

@@ -1,0 +1,67 @@
+"""The watch on a real broker and in Flink: a change of the site is told with when it began, and nothing before it."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jobs import topics
+from jobs.local.feed import collect
+from jobs.local.stack import Stack
+from jobs.wiring import wire
+from jobs.wiring.handover import JOB_ENVIRONMENT
+from jobs.wiring.settings import load
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+MINUTE = 60_000
+TURN = 170
+
+
+def test_a_rise_of_errors_is_told_with_the_minute_in_which_it_began_and_nothing_else_is(
+    scratch: Path, jars: Path
+) -> None:
+    # Of its own: events of other tests would be counted too.
+    with Stack(scratch / "watch", jars=jars) as stack:
+        sets = [f"kafka.bootstrap={stack.bootstrap}", f"redis.url={stack.redis_url}", "flink.rest_port=0"]
+        sets += [f"flink.checkpoint_dir={REPOSITORY}/.local/tests/watch"]
+        sets += ["topics.events.config={'message.timestamp.type'='CreateTime', 'retention.ms'='-1'}"]
+        settings = load(REPOSITORY, "local", {}, sets).settings
+        topics.apply(wire.admin(stack.bootstrap, 10_000), topics.difference(settings.topics, {}))
+        stretch = settings.watch.stretch
+        start = (time.time_ns() // 1_000_000 - 5 * stretch) // stretch * stretch
+        rng, producer = np.random.default_rng(3), wire.producer(stack.bootstrap)
+        for window in range(200):
+            told: list[dict[str, Any]] = [{"kind": "error"}] * int(rng.poisson(4 if window < TURN else 20))
+            told += [{"kind": "exposure", "slot": "hero"}] * int(rng.poisson(30))
+            told += [{"kind": "click", "decision_id": "7Qm2.hero"}] * int(rng.poisson(6))
+            told += [{"kind": "error", "robot": True}] * 50
+            for event in told:
+                at = start + window * MINUTE + int(rng.integers(0, MINUTE))
+                body = {"v": 1, "user_id": "k0:ada", "at": at} | event
+                producer.produce("events", json.dumps(body).encode(), "k0:ada", timestamp=at)
+            producer.poll(0)
+        assert producer.flush(30) == 0
+        words = [word for each in sets for word in ("--set", each)]
+        done = subprocess.run(
+            [sys.executable, "-m", "jobs", *words, "watch", "--bounded"],
+            cwd=REPOSITORY,
+            env=os.environ | JOB_ENVIRONMENT,
+            capture_output=True,
+            check=False,
+            timeout=240,
+        )
+        assert done.returncode == 0, done.stderr.decode()[-3000:]
+        alerts = [json.loads(taken.body or b"") for taken in collect(stack.bootstrap, "alerts")]
+    assert {(alert["subject"], alert["series"]) for alert in alerts} == {("*", "errors")}
+    assert len({alert["what"] for alert in alerts}) == len(alerts) >= 2
+    assert min(alert["at"] - start for alert in alerts) <= (TURN + 5) * MINUTE
+    for alert in alerts:
+        assert alert["at"] - start > TURN * MINUTE
+        assert abs((alert["since"] - start) / MINUTE - TURN) <= 2
+        assert (alert["size"] > 0, alert["sure"] > 0.99) == (True, True)
+        assert alert["words"].startswith("Errors on the whole site rose from ")
