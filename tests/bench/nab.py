@@ -86,13 +86,6 @@ def load(folder: Path) -> list[Series]:
     return [_read(folder, name, found) for name, found in sorted(labels.items())]
 
 
-def probationary_scores(series: Series, scores: Column) -> Column:
-    """Check that scores fit a series; raises ValueError where there is not one from 0 to 1 for each row."""
-    if scores.shape != series.values.shape or not ((scores >= 0) & (scores <= 1)).all():
-        raise ValueError(f"{series.name}: a score from 0 to 1 for each of the {len(series.values)} rows is expected")
-    return scores
-
-
 def gains(series: Series) -> tuple[Column, NDArray[np.int64]]:
     """Say what an alarm at each row earns, and in which window the row lies.
 
@@ -135,11 +128,18 @@ def standing(scored: Sequence[tuple[Series, Column]]) -> Standing:
         earned.append(of_row)
         # So that windows of different series do not share a number.
         window.append(np.where(place >= 0, place + 1000 * number, place))
-        score.append(probationary_scores(series, found))
+        score.append(_fitting(series, found))
     counted = np.concatenate(window) != _PROBATIONARY
     gain, where, level = (np.concatenate(each)[counted] for each in (earned, window, score))
     order = np.argsort(-level, kind="stable")
     return _best(gain[order], where[order], level[order])
+
+
+def _fitting(series: Series, scores: Column) -> Column:
+    """Check that scores fit a series; raises ValueError where there is not one from 0 to 1 for each row."""
+    if scores.shape != series.values.shape or not ((scores >= 0) & (scores <= 1)).all():
+        raise ValueError(f"{series.name}: a score from 0 to 1 for each of the {len(series.values)} rows is expected")
+    return scores
 
 
 def _best(gain: Column, window: NDArray[np.int64], level: Column) -> Standing:

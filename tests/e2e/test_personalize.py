@@ -225,8 +225,7 @@ def test_redis_holds_each_users_newest_decision_and_the_reader_finds_it(run: Run
     redis.delete("tt:meta")
 
 
-def test_every_change_of_segment_is_told_once_by_the_topic_and_the_newest_by_redis(run: Run, stack: Stack) -> None:
-    redis: Any = Redis.from_url(stack.redis_url)
+def test_every_change_of_segment_is_told_once_by_the_topic(run: Run) -> None:
     told = defaultdict(list)
     for record in run.records["segments"]:
         assert record["by"] == "rules"
@@ -242,8 +241,6 @@ def test_every_change_of_segment_is_told_once_by_the_topic_and_the_newest_by_red
             before = now
         assert sorted(told[user_id]) == expected
         changes += len(expected)
-        kept = json.loads(redis.get(f"tt:{{{user_id}}}:s:rules") or b"{}")
-        assert (kept.get("seq"), kept.get("prev", ""), kept.get("segment", "")) == expected[-1]
     assert changes > 100
 
 

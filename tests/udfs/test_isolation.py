@@ -115,14 +115,20 @@ def test_a_payload_written_by_hand_scores_by_its_leaves() -> None:
         (b'{"features":["events"]}', "anomalies a1: Object missing required field `sample`"),
         (payload(TREE, sample=1), "anomalies a1: Expected `int` >= 2 - at `$.sample`"),
         (payload(), "anomalies a1: Expected `array` of length >= 1 - at `$.trees`"),
-        (payload(TREE, features=("events", "mood")), 'anomalies a1: there is no signal "mood": grow it anew with python'),
+        (
+            payload(TREE, features=("events", "mood")),
+            'anomalies a1: there is no signal "mood": grow it anew',
+        ),
         (payload(TREE, features=("events",)), "anomalies a1: tree 0: a feature number is none of -1 to 0"),
         (payload(TREE, IsolationTree([-2], [], [9])), "anomalies a1: tree 1: a feature number is none of -1 to 2"),
         (payload(IsolationTree([], [], [])), "anomalies a1: tree 0: it ends before its last leaf"),
         (payload(IsolationTree([0, LEAF], [1.0], [9])), "anomalies a1: tree 0: it ends before its last leaf"),
         (payload(IsolationTree([LEAF, LEAF], [], [9, 9])), "anomalies a1: tree 0: it goes on after its last leaf"),
         (payload(IsolationTree([LEAF], [1.0], [9])), "anomalies a1: tree 0: 1 splits and 1 leaf sizes for 1 nodes"),
-        (payload(IsolationTree([LEAF], [], [-9])), "anomalies a1: tree 0: a split is not finite, or the size of a leaf"),
+        (
+            payload(IsolationTree([LEAF], [], [-9])),
+            "anomalies a1: tree 0: a split is not finite, or the size",
+        ),
         (
             payload(IsolationTree([0] * 65 + [LEAF] * 66, [1.0] * 65, [1] * 66)),
             "anomalies a1: tree 0: it is deeper than 64 splits",

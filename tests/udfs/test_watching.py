@@ -127,7 +127,7 @@ def test_silence_of_the_whole_site_is_told_with_the_first_window_after_it() -> N
 
 
 def test_what_is_said_depends_on_nothing_before_the_windows_that_the_job_keeps() -> None:
-    errors, exposures, clicks = steady(n=200, seed=7)
+    errors, *_ = steady(n=200, seed=7)
     errors[151:] += 30
     rows = np.arange(200)
     for last in range(150, 165):

@@ -171,6 +171,18 @@ max_rows = 1999
 every = "0s"
 => clusters.every: must be longer than nothing; got
 
+[watch]
+window = "0s"
+=> watch.window: must be longer than nothing; got
+
+[watch]
+stretch = "59min"
+=> watch.stretch: watch.stretch must be at least watch.start windows, or no run knows what is usual; got
+
+[watch]
+weight = 1.5
+=> watch.weight: expected a number > 0 and <= 1, got 1.5
+
 [slots.hero]
 default = "loud"
 => slots.hero.default: expected one of its arms:
