@@ -155,7 +155,7 @@ def test_what_is_strange_is_learned_from_the_same_decisions_published_and_follow
     usual = {name: np.zeros(2) for name in found.anomalies.payload.features}
     strange = usual | {"session_depth": np.array([12.0, 4_000.0]), "gap_s": np.array([30.0, 0.0])}
     reader, nobody = found.anomalies.score(strange).tolist()
-    assert reader < 0.55 < nobody
+    assert reader < nobody
 
 
 def test_too_few_moments_tell_nothing_strange_and_a_seed_is_no_negative_number(settings: Settings) -> None:
