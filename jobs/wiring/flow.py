@@ -52,7 +52,7 @@ def render(literal: Literal) -> str:
     """Write a literal as SQL; a float is a DOUBLE, never a DECIMAL.
 
     >>> render(15000.0), render(3), render([7, 8]), render(["user_id"]), render([Text("it's")])
-    ('1.5E4', '3', '7, 8', '`user_id`', "'it''s'")
+    ('1.5E4', '3', '7, 8', '`user_id`', "CAST('it''s' AS STRING)")
     """
     if isinstance(literal, float):
         digits, _, exponent = f"{literal:.17E}".partition("E")
@@ -65,7 +65,8 @@ def render(literal: Literal) -> str:
 
 def _listed(one: int | str) -> str:
     if isinstance(one, Text):
-        return "'" + one.replace("'", "''") + "'"
+        # By itself a text is of its own length, and what is compared with it is cut to that.
+        return f"CAST('{one.replace(chr(39), 2 * chr(39))}' AS STRING)"
     return f"`{one}`" if isinstance(one, str) else str(one)
 
 

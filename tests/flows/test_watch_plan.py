@@ -30,6 +30,8 @@ def test_each_step_stands_in_the_plan_once(flow: StatementSet) -> None:
     assert re.search(r"TableSourceScan\(.*watermark=\[.*30000:INTERVAL", plan)
     assert "ROWS BETWEEN 359 PRECEDING AND CURRENT ROW" in plan
     assert "DECIMAL" not in plan
+    # A slot that is not in conf must not be cut to the name of one that is.
+    assert "VARCHAR(9)" not in plan
 
 
 def test_the_stream_is_append_only(flow: StatementSet) -> None:
