@@ -116,7 +116,8 @@ class Clean(ScalarFunction):  # type: ignore[misc]  # pyflink ships no types
         in_force = self._follower.each(at)
         names = self._settings.signals.interests
         # Nearly always the same releases are in force for all: what they say is put together once.
-        said = {id(loaded): _known(loaded, names) for loaded in in_force}
+        distinct = {id(loaded): loaded for loaded in in_force}
+        said = {key: _known(loaded, names) for key, loaded in distinct.items()}
         known = (said[id(loaded)] for loaded in in_force)
         rows = self._cleaner.rows(bodies.tolist(), at, partitions.tolist(), offsets.tolist(), known)
         *columns, others = zip(*rows, strict=True)

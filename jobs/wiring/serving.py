@@ -1,7 +1,7 @@
 """Hands the decisions of a bundle to the pages: cards to Redis, how long people waited, and what did not go through."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 import numpy as np
@@ -33,6 +33,27 @@ class Counter(Protocol):
         """Add to it."""
 
 
+class _Writer:
+    """Writes the entries of a bundle's rows, and says Redis's trouble and its end, once each."""
+
+    def __init__(self, cards: Cards, log: logging.Logger) -> None:
+        self._cards = cards
+        self._log = log
+        self._trouble = ""
+
+    def put(self, entries: Iterable[tuple[int, Entry]], count: int) -> list[Fate]:
+        """Write entries, each with its row; a row of the `count` fares as the worst of its entries, written if none."""
+        pairs = list(entries)
+        fates = self._cards.put([entry for _, entry in pairs])
+        worst = [0] * count
+        for (row, _), severity in zip(pairs, map(SEVERITY.index, fates), strict=True):
+            worst[row] = max(worst[row], severity)
+        if self._cards.trouble != self._trouble:
+            self._trouble = self._cards.trouble
+            self._log.warning("redis: %s", self._trouble or "answers again")
+        return [SEVERITY[severity] for severity in worst]
+
+
 class Serving:
     """Writes what was decided where pages read it, and never raises over it.
 
@@ -57,11 +78,10 @@ class Serving:
             log: Where Redis's trouble and its end are said, once each.
         """
         self._cards = cards
+        self._writer = _Writer(cards, log)
         self._grace_ms = grace_ms
         self._clock = clock
         self._counters = counters
-        self._log = log
-        self._trouble = ""
 
     def serve(self, moments: Columns, verdicts: Sequence[Verdict]) -> list[str | None]:
         """Write a bundle.
@@ -73,14 +93,10 @@ class Serving:
         Returns:
             Per row a record of the topic `rejected` for a write that did not go through, else None.
         """
-        rows, entries = zip(*self._entries(moments, verdicts), strict=True)
-        # A row is written where all of its entries are.
-        worst = [0] * len(verdicts)
-        for row, severity in zip(rows, map(SEVERITY.index, self._cards.put(entries)), strict=True):
-            worst[row] = max(worst[row], severity)
-        fates = [SEVERITY[severity] for severity in worst]
+        fates = self._writer.put(self._entries(moments, verdicts), len(verdicts))
         self._count_lags(moments, fates)
-        self._report(fates)
+        for fate, counter in self._counters.items():
+            counter.inc(fates.count(fate))
         rows_of = zip(fates, moments["user_id"].tolist(), moments["slice_end"].tolist(), strict=True)
         return [failure(fate, user_id, seq, self._cards.trouble) for fate, user_id, seq in rows_of]
 
@@ -112,13 +128,6 @@ class Serving:
         now = self._clock()
         self._cards.count_lags(now // _MINUTE_MS, histogram(now - moments["first_ms"][written]))
 
-    def _report(self, fates: Sequence[Fate]) -> None:
-        for fate, counter in self._counters.items():
-            counter.inc(fates.count(fate))
-        if self._cards.trouble != self._trouble:
-            self._trouble = self._cards.trouble
-            self._log.warning("redis: %s", self._trouble or "answers again")
-
 
 class Move(NamedTuple):
     """A decision in which somebody changed segments, or left for good; the columns of the view `moved`."""
@@ -146,9 +155,8 @@ class Memberships:
     def __init__(self, cards: Cards | None, kept_ms: int, log: logging.Logger) -> None:
         """Take the writer (None: nobody is served), how long a membership is kept, and where trouble is said."""
         self._cards = cards
+        self._writer = _Writer(cards, log) if cards else None
         self._kept_ms = kept_ms
-        self._log = log
-        self._trouble = ""
 
     def tell(self, moves: Sequence[Move], clusters: Sequence[Clusters | None]) -> list[Told]:
         """Write a bundle.
@@ -158,7 +166,7 @@ class Memberships:
             clusters: the release in force for each.
         """
         records = [self._records(move, release) for move, release in zip(moves, clusters, strict=True)]
-        failures = self._written(moves, records) if self._cards else [None] * len(moves)
+        failures = self._failures(moves, records)
         return [
             Told(found.get("rules"), found.get("clusters"), failed)
             for found, failed in zip(records, failures, strict=True)
@@ -188,26 +196,24 @@ class Memberships:
             )
         return {each.by.value: json.encode(each).decode() for each in told}
 
-    def _written(self, moves: Sequence[Move], records: Sequence[Mapping[str, str]]) -> list[str | None]:
-        assert self._cards is not None
-        entries, rows = [], []
-        for row, (move, found) in enumerate(zip(moves, records, strict=True)):
-            # Of somebody who left for good both keys go.
-            told = dict.fromkeys(SORTS) if move.farewell else found
-            for by, value in told.items():
-                key = self._cards.membership_key(move.user_id, by)
-                entries.append(Entry(key, move.slice_end, move.slice_end + self._kept_ms, value))
-                rows.append(row)
-        worst = [0] * len(moves)
-        for row, severity in zip(rows, map(SEVERITY.index, self._cards.put(entries)), strict=True):
-            worst[row] = max(worst[row], severity)
-        if self._cards.trouble != self._trouble:
-            self._trouble = self._cards.trouble
-            self._log.warning("redis: %s", self._trouble or "answers again")
+    def _failures(self, moves: Sequence[Move], records: Sequence[Mapping[str, str]]) -> list[str | None]:
+        """Write the keys of a bundle, and say which writes did not go through."""
+        if not (self._cards and self._writer):
+            return [None] * len(moves)
+        fates = self._writer.put(self._entries(self._cards, moves, records), len(moves))
         return [
-            failure(SEVERITY[severity], move.user_id, move.slice_end, self._cards.trouble)
-            for move, severity in zip(moves, worst, strict=True)
+            failure(fate, move.user_id, move.slice_end, self._cards.trouble)
+            for move, fate in zip(moves, fates, strict=True)
         ]
+
+    def _entries(
+        self, cards: Cards, moves: Sequence[Move], records: Sequence[Mapping[str, str]]
+    ) -> Iterator[tuple[int, Entry]]:
+        """Say what to write, and for which row; of somebody who left for good both keys go."""
+        for row, (move, found) in enumerate(zip(moves, records, strict=True)):
+            for by, value in (dict.fromkeys(SORTS) if move.farewell else found).items():
+                key = cards.membership_key(move.user_id, by)
+                yield row, Entry(key, move.slice_end, move.slice_end + self._kept_ms, value)
 
 
 def _name(clusters: Clusters | None, cluster: int) -> str:
