@@ -34,7 +34,7 @@ class Counter(Protocol):
 
 
 class _Writer:
-    """Writes the entries of a bundle's rows, and says Redis's trouble and its end, once each."""
+    """Writes the entries of a bundle's rows, and says the trouble with Redis and its end, once each."""
 
     def __init__(self, cards: Cards, log: logging.Logger) -> None:
         self._cards = cards
@@ -48,10 +48,13 @@ class _Writer:
         worst = [0] * count
         for (row, _), severity in zip(pairs, map(SEVERITY.index, fates), strict=True):
             worst[row] = max(worst[row], severity)
+        return [SEVERITY[severity] for severity in worst]
+
+    def report(self) -> None:
+        """Say trouble, or its end, if it is news."""
         if self._cards.trouble != self._trouble:
             self._trouble = self._cards.trouble
             self._log.warning("redis: %s", self._trouble or "answers again")
-        return [SEVERITY[severity] for severity in worst]
 
 
 class Serving:
@@ -97,6 +100,8 @@ class Serving:
         self._count_lags(moments, fates)
         for fate, counter in self._counters.items():
             counter.inc(fates.count(fate))
+        # After the lags: sending them may meet trouble, too.
+        self._writer.report()
         rows_of = zip(fates, moments["user_id"].tolist(), moments["slice_end"].tolist(), strict=True)
         return [failure(fate, user_id, seq, self._cards.trouble) for fate, user_id, seq in rows_of]
 
@@ -201,6 +206,7 @@ class Memberships:
         if not (self._cards and self._writer):
             return [None] * len(moves)
         fates = self._writer.put(self._entries(self._cards, moves, records), len(moves))
+        self._writer.report()
         return [
             failure(fate, move.user_id, move.slice_end, self._cards.trouble)
             for move, fate in zip(moves, fates, strict=True)
