@@ -465,7 +465,8 @@ FROM observed
 WINDOW w AS (PARTITION BY user_id ORDER BY slice_time);
 
 -- One row per user and slice in which something is to be decided: those that are due anyway, and those in which a
--- segment may change: what speaks for it or against it has just begun to, or has spoken for long enough.
+-- segment may change: what speaks for it or against it has just begun to, or has spoken for long enough. Against
+-- somebody who was never spoken against speaks the time before they were known.
 CREATE TEMPORARY VIEW due AS
 SELECT
   user_id, slice_end, farewell, clicked, context, account, counted, summed, flags, reals,
@@ -479,35 +480,43 @@ WHERE
   due
   OR (in_0 = slice_end AND (
     MOD(bits_before, 2) = 0
-    OR slice_end - out_0 >= ${hold_0} AND prev_end - out_0 < ${hold_0}))
+    OR slice_end - GREATEST(COALESCE(out_0, 0), born) >= ${hold_0}
+      AND prev_end - GREATEST(COALESCE(out_0, 0), born) < ${hold_0}))
   OR (out_0 = slice_end AND MOD(bits_before / 2, 2) = 0)
   OR (in_1 = slice_end AND (
     MOD(bits_before / 4, 2) = 0
-    OR slice_end - out_1 >= ${hold_1} AND prev_end - out_1 < ${hold_1}))
+    OR slice_end - GREATEST(COALESCE(out_1, 0), born) >= ${hold_1}
+      AND prev_end - GREATEST(COALESCE(out_1, 0), born) < ${hold_1}))
   OR (out_1 = slice_end AND MOD(bits_before / 8, 2) = 0)
   OR (in_2 = slice_end AND (
     MOD(bits_before / 16, 2) = 0
-    OR slice_end - out_2 >= ${hold_2} AND prev_end - out_2 < ${hold_2}))
+    OR slice_end - GREATEST(COALESCE(out_2, 0), born) >= ${hold_2}
+      AND prev_end - GREATEST(COALESCE(out_2, 0), born) < ${hold_2}))
   OR (out_2 = slice_end AND MOD(bits_before / 32, 2) = 0)
   OR (in_3 = slice_end AND (
     MOD(bits_before / 64, 2) = 0
-    OR slice_end - out_3 >= ${hold_3} AND prev_end - out_3 < ${hold_3}))
+    OR slice_end - GREATEST(COALESCE(out_3, 0), born) >= ${hold_3}
+      AND prev_end - GREATEST(COALESCE(out_3, 0), born) < ${hold_3}))
   OR (out_3 = slice_end AND MOD(bits_before / 128, 2) = 0)
   OR (in_4 = slice_end AND (
     MOD(bits_before / 256, 2) = 0
-    OR slice_end - out_4 >= ${hold_4} AND prev_end - out_4 < ${hold_4}))
+    OR slice_end - GREATEST(COALESCE(out_4, 0), born) >= ${hold_4}
+      AND prev_end - GREATEST(COALESCE(out_4, 0), born) < ${hold_4}))
   OR (out_4 = slice_end AND MOD(bits_before / 512, 2) = 0)
   OR (in_5 = slice_end AND (
     MOD(bits_before / 1024, 2) = 0
-    OR slice_end - out_5 >= ${hold_5} AND prev_end - out_5 < ${hold_5}))
+    OR slice_end - GREATEST(COALESCE(out_5, 0), born) >= ${hold_5}
+      AND prev_end - GREATEST(COALESCE(out_5, 0), born) < ${hold_5}))
   OR (out_5 = slice_end AND MOD(bits_before / 2048, 2) = 0)
   OR (in_6 = slice_end AND (
     MOD(bits_before / 4096, 2) = 0
-    OR slice_end - out_6 >= ${hold_6} AND prev_end - out_6 < ${hold_6}))
+    OR slice_end - GREATEST(COALESCE(out_6, 0), born) >= ${hold_6}
+      AND prev_end - GREATEST(COALESCE(out_6, 0), born) < ${hold_6}))
   OR (out_6 = slice_end AND MOD(bits_before / 8192, 2) = 0)
   OR (in_7 = slice_end AND (
     MOD(bits_before / 16384, 2) = 0
-    OR slice_end - out_7 >= ${hold_7} AND prev_end - out_7 < ${hold_7}))
+    OR slice_end - GREATEST(COALESCE(out_7, 0), born) >= ${hold_7}
+      AND prev_end - GREATEST(COALESCE(out_7, 0), born) < ${hold_7}))
   OR (out_7 = slice_end AND MOD(bits_before / 32768, 2) = 0);
 
 -- One row per decision: its record for the topic, and the record of a write to Redis that failed. A pulse, which brings

@@ -388,8 +388,8 @@ class PlainConsumer:
             enters, leaves = bits >> 2 * place & 1, bits >> (2 * place + 1) & 1
             person.entered[place] = slice_end if enters else person.entered[place]
             person.left[place] = slice_end if leaves else person.left[place]
-            left = person.left[place]
-            crossed = left and slice_end - left >= hold > prev_end - left
+            left = max(person.left[place], person.life.born)
+            crossed = slice_end - left >= hold > prev_end - left
             changes |= bool(turned >> 2 * place & 3) or bool(enters and crossed)
         return changes
 

@@ -23,8 +23,8 @@ NOON = 1_767_268_800_000
 ADA, EVE = "k0:11997fd1c46f666bb255ad6b", "k0:c76a4949479e036f59f0f22d"
 
 
-def settings() -> Settings:
-    return load(REPOSITORY, "local", {}, ["releases.store=.local/no-store"]).settings
+def settings(*sets: str) -> Settings:
+    return load(REPOSITORY, "local", {}, ["releases.store=.local/no-store", *sets]).settings
 
 
 def line(user: str, at: int, **more: str) -> bytes:
@@ -130,3 +130,19 @@ def test_a_replayed_file_gives_events_decisions_and_rejections_in_a_fixed_order(
     assert summary["sorted_by_replay"]
     assert summary["rejected"] == {"not_json": 1}
     assert summary["cpu_s"] > 0
+
+
+def test_who_was_never_spoken_against_is_in_a_segment_once_they_have_been_known_for_long_enough(tmp_path: Path) -> None:
+    source = tmp_path / "events.jsonl"
+    source.write_bytes(b"".join(line("ada", NOON + second * 1_000) + b"\n" for second in range(15)))
+    out = tmp_path / "out"
+    steady = 'segments.rules.steady={about="", enter="events > 0", leave="n_error > 0", for="10s"}'
+    others = [f'segments.rules.{name}={{about="", enter="n_view < 0"}}' for name in settings().segments.rules]
+
+    # A refresh this long asks for nothing between the first slice and the silence.
+    everything = settings(steady, *others, "decide.refresh=10min", "quiet.pause=10s")
+    assert replay.main(everything, ["--input", str(source), "--format", "trimtab", "--out", str(out)]) == 0
+
+    decisions = [json.loads(each) for each in (out / "decisions.jsonl").read_text().splitlines()]
+    found = [(each["seq"] - NOON, each.get("segment", "")) for each in decisions]
+    assert found[:2] == [(1_000, ""), (10_000, "steady")]
