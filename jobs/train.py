@@ -1,9 +1,6 @@
 """Teaches a model which items a person clicks next, and shows that it beats showing everybody the popular ones."""
 
 import argparse
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,12 +13,12 @@ from numpy.typing import NDArray
 from jobs.local.lessons import Lessons, lessons
 from jobs.local.world import CATALOGUE, Shelf, seeded
 from jobs.wiring import Refusal
-from jobs.wiring.store import MANIFEST, Store, trial
+from jobs.wiring.publishing import published, refusals, shown
+from jobs.wiring.store import MANIFEST, Store
 from schemas.releases import FILES, Manifest, Release
 from schemas.settings import Settings
 from schemas.signals import FEATURES
 from udfs.models import golden
-from udfs.releases import RefusedRelease
 
 ROWS: Final = 200_000
 TREES: Final = 60
@@ -125,33 +122,18 @@ def publish_demo(settings: Settings, seed: int) -> list[Release]:
         Refusal: the slots are not those of the pretend world, or the store does not take the releases.
     """
     reason = f"the pretend world of seed {seed}"
-    published = []
-    with _refusals(settings):
-        store = Store(settings.releases.store)
-        if not store.index("catalogue"):
-            payload = Shelf.stocked(seeded(seed, CATALOGUE)).catalogue_lines()
-            published.append(store.publish("catalogue", payload, None, effective_at=0, reason=reason))
-        if not store.index("model"):
-            trained = train(settings, seed, ROWS)
-            published.append(_publish(store, settings, trained, effective_at=0, reason=reason))
-    return published
-
-
-@contextmanager
-def _refusals(settings: Settings) -> Iterator[None]:
-    """Say in one line what a store does not take."""
-    try:
-        yield
-    except RefusedRelease as refused:
-        raise Refusal(str(refused)) from None
-    except OSError as error:
-        raise Refusal(f"release store {settings.releases.store}: {' '.join(str(error).split())}") from None
-
-
-def _publish(store: Store, settings: Settings, trained: Trained, *, effective_at: int, reason: str) -> Release:
-    payload = trained.text.encode()
-    trial("model", payload, trained.manifest, settings.releases.load_timeout)
-    return store.publish("model", payload, trained.manifest, effective_at=effective_at, reason=reason)
+    conf = settings.releases
+    with refusals(conf):
+        store = Store(conf.store)
+        has_catalogue, has_model = bool(store.index("catalogue")), bool(store.index("model"))
+    releases = []
+    if not has_catalogue:
+        payload = Shelf.stocked(seeded(seed, CATALOGUE)).catalogue_lines()
+        releases.append(published(conf, "catalogue", payload, reason, at="start"))
+    if not has_model:
+        trained = train(settings, seed, ROWS)
+        releases.append(published(conf, "model", trained.text.encode(), reason, manifest=trained.manifest, at="start"))
+    return releases
 
 
 def _save(folder: Path, trained: Trained) -> None:
@@ -191,9 +173,7 @@ def main(settings: Settings, arguments: list[str]) -> int:
     if asked.publish:
         if trained.auc <= trained.popularity_auc:
             raise Refusal(f"train: not published, it is no better than popularity: {found}")
-        moment = time.time_ns() // 1_000_000 + settings.releases.lead
-        with _refusals(settings):
-            store = Store(settings.releases.store)
-            release = _publish(store, settings, trained, effective_at=moment, reason=f"trained: {found}")
-        print(f"published {release.version}, in force from {release.effective_at}")
+        payload, reason = trained.text.encode(), f"trained: {found}"
+        release = published(settings.releases, "model", payload, reason, manifest=trained.manifest)
+        print(f"published {release.version}, in force from {shown(release.effective_at)} on")
     return 0

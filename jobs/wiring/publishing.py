@@ -6,30 +6,63 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from textwrap import shorten
+from typing import Literal
 
 from jobs.wiring import Refusal
 from jobs.wiring.store import Store, trial
 from schemas.durations import Millis
-from schemas.releases import Channel, Release
+from schemas.releases import Channel, Manifest, Release
 from schemas.settings import Releases
 from udfs.releases import RefusedRelease
 
+Moment = Literal["now", "start"] | int
+"""From when on a release counts: at once, from the start of time, or ms since 1970."""
 
-def published(conf: Releases, channel: Channel, payload: bytes, reason: str) -> Release:
-    """Publish a release in force `releases.lead` from now.
+
+def published(
+    conf: Releases,
+    channel: Channel,
+    payload: bytes,
+    reason: str,
+    *,
+    manifest: Manifest | None = None,
+    at: Moment | None = None,
+) -> Release:
+    """Publish a release.
 
     Args:
         conf: where to.
-        channel: any but the models'.
+        channel: where it belongs.
         payload: its file.
         reason: for those who read the index.
+        manifest: of a model; None for the others.
+        at: from when on it counts; None: `releases.lead` from now.
 
     Raises:
         Refusal: it does not hold, or the store does not take it.
     """
     with refusals(conf):
-        trial(channel, payload, None, conf.load_timeout)
-        return Store(conf.store).publish(channel, payload, None, effective_at=now_ms() + conf.lead, reason=reason)
+        trial(channel, payload, manifest, conf.load_timeout)
+        # A model's trial takes its time, of which the lead must lose nothing.
+        moment = effective(at, now_ms(), conf.lead)
+        return Store(conf.store).publish(channel, payload, manifest, effective_at=moment, reason=reason)
+
+
+def effective(asked: Moment | None, now: int, lead: int) -> int:
+    """Say from when on a release counts, ms since 1970.
+
+    Args:
+        asked: None for `lead` from now.
+        now: ms since 1970.
+        lead: ms in which every worker has seen and loaded it.
+
+    >>> [effective(asked, now=1000, lead=50) for asked in (None, "now", "start", 1200)]
+    [1050, 1000, 0, 1200]
+    """
+    if asked is None:
+        return now + lead
+    named = {"now": now, "start": 0}
+    return named[asked] if isinstance(asked, str) else asked
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import re
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -26,8 +27,9 @@ from schemas.settings import Settings
 from schemas.signals import FEATURES, USER_FEATURES
 from schemas.slots import Rerank
 from udfs.catalogue import Catalogue
+from udfs.in_force import InForce
 from udfs.models import Model
-from udfs.rank import InForce, rerank
+from udfs.rank import rerank
 
 ROOT = Path(__file__).parents[2]
 ROWS = 100_000
@@ -184,13 +186,33 @@ def test_the_verb_saves_a_model_and_publishes_it_a_lead_ahead(
     assert verb.main(own, ["--rows", "30000", "--out", str(tmp_path / "out"), "--publish"]) == 0
     said = capsys.readouterr().out
     assert said.startswith("AUC 0.")
-    assert "published m1" in said
+    assert re.search(r"^published m1, in force from 20..-..-..T..:..:..\+00:00 on$", said, re.MULTILINE)
     manifest = msgspec.json.decode((tmp_path / "out" / "manifest.json").read_bytes(), type=Manifest)
     text = (tmp_path / "out" / "model.txt").read_text()
     Model.parse("m1", text, manifest)
     (release,) = Store(own.releases.store).index("model")
     assert release.effective_at > 1_767_225_600_000
     assert "popularity alone 0." in release.reason
+
+
+def test_a_store_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "store").write_text("in the way")
+    with pytest.raises(Refusal, match=r"^releases\.store .*/store: "):
+        publish_demo(with_store(tmp_path / "store"), 1)
+
+
+def test_a_store_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "catalogue").mkdir()
+    (tmp_path / "catalogue" / "index.jsonl").write_text("{")
+    with pytest.raises(Refusal, match=r"^catalogue: index\.jsonl line 1: Input data was truncated$"):
+        publish_demo(with_store(tmp_path), 1)
+
+
+def test_a_release_that_the_store_does_not_take_is_refused(tmp_path: Path) -> None:
+    own = with_store(tmp_path / "store")
+    Store(own.releases.store).publish("model", b"later", None, effective_at=4_102_444_800_000, reason="")
+    with pytest.raises(Refusal, match=r"^model: the newest release m1 takes effect at 4102444800000, so this one"):
+        verb.main(own, ["--rows", "30000", "--publish"])
 
 
 def test_too_few_rows_are_refused(settings: Settings) -> None:
