@@ -44,7 +44,7 @@ log = logging.getLogger("trimtab")
 
 LIVE = Reading()
 
-DECIDING: Final[tuple[Channel, ...]] = ("catalogue", "model", "segments", "anomalies")
+DECIDING: Final[tuple[Channel, ...]] = ("catalogue", "model", "segments", "anomalies", "rules", "policy", "flags")
 """Channels whose releases decisions are made by."""
 
 NAMED = f"CASE WHEN learn OR measure THEN user_id ELSE '{ANONYMOUS}' END"
@@ -96,6 +96,7 @@ def literals(settings: Settings, reading: Reading = LIVE) -> Mapping[str, Litera
             "until_ms": reading.until_ms,
             "quick_back_ms": int(signals.quick_back),
             "depth_permille": -(-1000 // LENGTHS["depths"]),
+            "day_ms": 86_400_000,
             "second": ONES[1],
             "third": ONES[2],
             "no_lane": NO_LANE,
@@ -132,7 +133,7 @@ def declare(table: TableEnvironment, settings: Settings, reading: Reading = LIVE
     functions = {
         "clean": (Clean(settings, Follower(*store, channels=("norms", "catalogue"))), CLEAN),
         "unpack": (Unpack(), UNPACK),
-        "observe": (Observe(settings, Follower(*store, channels=("anomalies",))), OBSERVE),
+        "observe": (Observe(settings, Follower(*store, channels=("anomalies", "rules"))), OBSERVE),
         "decide": (Decide(settings, Follower(*store, channels=DECIDING), serve=serve), DECIDE),
         "tell": (Tell(settings, Follower(*store, channels=("segments",)), serve=serve), TELL),
     }

@@ -29,6 +29,7 @@ SELECT
   c.stride AS stride,
   c.clicked AS clicked,
   c.context AS context,
+  c.asked AS asked,
   c.record AS record,
   c.others AS others,
   c.at_ms AS at_ms,
@@ -44,12 +45,13 @@ FROM firsts CROSS JOIN UNNEST(others) AS further (packed);
 CREATE TEMPORARY VIEW readings AS
 SELECT
   user_id, code, counts, event_key, stamp, robot, learn, measure, clipped, account, dwell_ms, scroll_permille, lane,
-  mark, mood, stride, clicked, context, record, at_ms, event_time
+  mark, mood, stride, clicked, context, asked, record, at_ms, event_time
 FROM firsts
 UNION ALL
 SELECT
   c.user_id, c.code, c.counts, c.event_key, c.stamp, c.robot, c.learn, c.measure, c.clipped, c.account, c.dwell_ms,
-  c.scroll_permille, c.lane, c.mark, c.mood, c.stride, c.clicked, c.context, c.record, at_ms, event_time
+  c.scroll_permille, c.lane, c.mark, c.mood, c.stride, c.clicked, c.context, c.asked, c.record,
+  at_ms, event_time
 FROM others;
 
 -- One row per event that has an id, with the time at which the same id came before. The order is that of event time, so
@@ -76,13 +78,13 @@ FROM recognised;
 CREATE TEMPORARY VIEW once AS
 SELECT
   user_id, code, counts, robot, learn, measure, clipped, account, dwell_ms, scroll_permille, lane, mark, mood, clicked,
-  context, record, at_ms, event_time
+  context, asked, record, at_ms, event_time
 FROM readings
 WHERE event_key = 0 OR NOT COALESCE(event_time > CURRENT_WATERMARK(event_time), TRUE)
 UNION ALL
 SELECT
   user_id, code, counts, robot, learn, measure, clipped, account, dwell_ms, scroll_permille, lane, mark, mood, clicked,
-  context, record, at_ms, event_time
+  context, asked, record, at_ms, event_time
 FROM compared
 WHERE NOT repeated;
 
@@ -141,7 +143,7 @@ SELECT user_id, CAST(${erase_code} AS TINYINT), event_time FROM control WHERE ac
 CREATE TEMPORARY VIEW heard AS
 SELECT
   user_id, code, robot, learn, measure, clipped, account, dwell_ms, scroll_permille, lane, mark, mood, clicked, context,
-  at_ms, event_time
+  asked, at_ms, event_time
 FROM once
 WHERE counts
 UNION ALL
@@ -154,6 +156,7 @@ SELECT
   CAST(${no_lane} AS TINYINT),
   CAST(0 AS BIGINT),
   CAST(${no_mood} AS SMALLINT),
+  CAST(NULL AS STRING),
   CAST(NULL AS STRING),
   CAST(NULL AS STRING),
   TIMESTAMPDIFF(SECOND, TIMESTAMP '1970-01-01 00:00:00', CAST(event_time AS TIMESTAMP(3))) * CAST(1000 AS BIGINT)
@@ -205,11 +208,10 @@ SELECT
   MAX(CAST(scroll_permille AS BIGINT)) AS scroll_permille,
   MAX(clicked) AS clicked,
   MAX(context) AS context,
+  MAX(asked) AS asked,
   MAX(account) AS account,
-  COUNT(*) FILTER (WHERE lane = 0) AS seen_0,
-  COUNT(*) FILTER (WHERE lane = 1) AS seen_1,
-  COUNT(*) FILTER (WHERE lane = 2) AS seen_2,
-  COUNT(*) FILTER (WHERE lane = 3) AS seen_3,
+  SUM(CASE WHEN lane = 0 THEN mark ELSE 0 END) AS shown_0,
+  SUM(CASE WHEN lane = 1 THEN mark ELSE 0 END) AS shown_1,
   SUM(CASE WHEN lane = 10 THEN mark ELSE 0 END) AS fields_0,
   SUM(CASE WHEN lane = 11 THEN mark ELSE 0 END) AS fields_1,
   SUM(CASE WHEN lane = 12 THEN mark ELSE 0 END) AS fields_2,
@@ -229,13 +231,12 @@ CREATE TEMPORARY VIEW engaged AS
 SELECT
   user_id, slice_end, slice_time, first_ms, last_ms, first_view_ms, last_view_ms, first_click_ms, first_back_ms, events,
   n_view, n_click, n_search, n_cart, n_purchase, n_form, n_rage, n_error, n_hover, moods, mood, dwell_ms,
-  scroll_permille, clicked, context, account, erasures, quiets, lapses, robots, urgents, seen_3,
+  scroll_permille, clicked, context, asked, account, erasures, quiets, lapses, robots, urgents, shown_0, shown_1,
   fields_0, fields_1, fields_2, fields_3, liking_0, liking_1, liking_2, liking_3, liking_4, liking_5,
   n_view * ${view} + n_click * ${click} + n_hover * ${hover} + n_search * ${search} + n_cart * ${cart}
     + n_purchase * ${purchase} + n_rate * ${rate} + n_form * ${form} + n_rage * ${rage} + n_error * ${error}
     + CAST(dwell_ms * ${per_dwell_ms} AS BIGINT) + CAST(scroll_permille * ${per_scroll_permille} AS BIGINT) AS points,
   n_click + n_search + n_cart + n_purchase + n_rate + n_form AS actions,
-  seen_0 + seen_1 * ${second} + seen_2 * ${third} AS seen,
   farewells > 0 AS farewell,
   last_ms * 4 + CASE WHEN unlearned > 0 THEN 2 ELSE 0 END + CASE WHEN unmeasured > 0 THEN 1 ELSE 0 END AS refusals,
   ARRAY[
@@ -259,7 +260,9 @@ SELECT
   MAX(CASE WHEN farewell OR lapses > 0 THEN slice_end END) OVER w AS ended,
   MAX(CASE WHEN robots > 0 OR events > ${robot_events} THEN slice_end END) OVER w AS betrayed,
   MAX(account) OVER w AS last_account,
-  SUM(n_cart) OVER w AS all_carts
+  SUM(n_cart) OVER w AS all_carts,
+  SUM(shown_0) OVER w AS all_shown_0,
+  SUM(shown_1) OVER w AS all_shown_1
 FROM engaged
 WINDOW w AS (PARTITION BY user_id ORDER BY arrival);
 
@@ -272,15 +275,16 @@ SELECT
 FROM recalled
 WHERE erased IS NULL OR slice_end = erased OR slice_end - erased > ${tombstone_ms};
 
--- One row per user and slice, with the last event of that memory, and whether a session begins here. A lapse has done
--- its work; a silence of somebody who is not remembered is none.
+-- One row per user and slice, with the last event of that memory, and whether a session or a day begins here. A lapse
+-- has done its work; a silence of somebody who is not remembered is none.
 CREATE TEMPORARY VIEW known AS
 SELECT
   *,
   CASE WHEN before_ms >= memory THEN before_ms END AS prev_ms,
   CASE WHEN before_view_ms >= memory THEN before_view_ms END AS prev_view_ms,
   events > 0 AND NOT farewell AND (before_ms IS NULL OR before_ms < memory OR first_ms - before_ms > ${session_gap_ms})
-    AS new_session
+    AS new_session,
+  before_ms IS NULL OR before_ms < memory OR before_ms / ${day_ms} < (slice_end - 1) / ${day_ms} AS new_day
 FROM minded
 WHERE events > 0 OR farewell OR (quiets > 0 AND before_ms >= memory);
 
@@ -306,6 +310,16 @@ SELECT
   SUM(liking_4) OVER w AS life_liking_p4,
   SUM(liking_5) OVER w AS life_liking_p5,
   MIN(all_carts - n_cart) OVER w AS carts_before,
+  MIN(all_shown_0 - shown_0) OVER w AS shown_before_0,
+  MIN(all_shown_1 - shown_1) OVER w AS shown_before_1,
+  MAX(CASE WHEN new_day THEN all_shown_0 - shown_0 END) OVER w AS shown_till_0,
+  MAX(CASE WHEN new_day THEN all_shown_1 - shown_1 END) OVER w AS shown_till_1,
+  MAX(CASE WHEN MOD(shown_0, ${second}) > 0 THEN last_ms END) OVER w AS shown_ms_0,
+  MAX(CASE WHEN MOD(shown_0 / ${second}, ${second}) > 0 THEN last_ms END) OVER w AS shown_ms_1,
+  MAX(CASE WHEN shown_0 / ${third} > 0 THEN last_ms END) OVER w AS shown_ms_2,
+  MAX(CASE WHEN MOD(shown_1, ${second}) > 0 THEN last_ms END) OVER w AS shown_ms_3,
+  MAX(CASE WHEN MOD(shown_1 / ${second}, ${second}) > 0 THEN last_ms END) OVER w AS shown_ms_4,
+  MAX(CASE WHEN shown_1 / ${third} > 0 THEN last_ms END) OVER w AS shown_ms_5,
   MAX(CASE WHEN n_purchase > 0 THEN all_carts END) OVER w AS carts_bought,
   MAX(CASE WHEN n_cart > 0 THEN last_ms END) OVER w AS cart_ms,
   MAX(CASE WHEN n_search > 0 THEN last_ms END) OVER w AS search_ms,
@@ -367,10 +381,11 @@ SELECT
   SUM(n_cart + n_purchase * ${second} + n_form * ${third}) OVER w AS kinds_1,
   SUM(n_rage + n_error * ${second} + CASE WHEN quick_back THEN ${third} ELSE 0 END) OVER w AS kinds_2,
   SUM(n_hover + CASE WHEN response_ms >= 0 THEN ${second} ELSE 0 END + moods * ${third}) OVER w AS kinds_3,
-  SUM(seen) OVER w AS shown_p,
+  SUM(shown_0) OVER w AS session_shown_0,
+  SUM(shown_1) OVER w AS session_shown_1,
   SUM(CASE strength WHEN 0 THEN 1 WHEN 1 THEN ${second} WHEN 2 THEN ${third} ELSE 0 END) OVER w AS tally_p0,
   SUM(CASE strength WHEN 3 THEN 1 WHEN 4 THEN ${second} WHEN 5 THEN ${third} ELSE 0 END) OVER w AS tally_p1,
-  SUM(CASE strength WHEN 6 THEN 1 WHEN 7 THEN ${second} ELSE 0 END + seen_3 * ${third}) OVER w AS tally_p2,
+  SUM(CASE strength WHEN 6 THEN 1 WHEN 7 THEN ${second} ELSE 0 END) OVER w AS tally_p2,
   SUM(CASE depth WHEN 0 THEN 1 WHEN 1 THEN ${second} WHEN 2 THEN ${third} ELSE 0 END) OVER w AS depth_p0,
   SUM(CASE depth WHEN 3 THEN 1 WHEN 4 THEN ${second} WHEN 5 THEN ${third} ELSE 0 END) OVER w AS depth_p1,
   SUM(fields_0) OVER w AS session_fields_p0,
@@ -410,6 +425,7 @@ SELECT
   COALESCE((prev_ms / ${slice_ms} + 1) * ${slice_ms}, 0) AS prev_end,
   COALESCE(SUBSTRING(last_clicked FROM 15), '') AS clicked,
   COALESCE(SUBSTRING(last_context FROM 15), '') AS context,
+  COALESCE(SUBSTRING(asked FROM 15), '') AS asked,
   -- A farewell still needs the account, whose card goes too.
   CASE
     WHEN farewell OR CAST(SUBSTRING(last_account FROM 1 FOR 14) AS BIGINT) >= memory
@@ -421,25 +437,29 @@ SELECT
     slice_end, COALESCE(first_ms, slice_end - 1), COALESCE(last_ms, prev_ms, slice_end - 1), points,
     COALESCE(prev_ms, 0), GREATEST(COALESCE(began, first_ms, slice_end - 1), landmark), landmark,
     session_slices, session_events, session_dwell_ms, session_mood, session_response_ms,
-    kinds_0, kinds_1, kinds_2, kinds_3, shown_p, tally_p0, tally_p1, tally_p2, depth_p0, depth_p1,
+    kinds_0, kinds_1, kinds_2, kinds_3, session_shown_0, session_shown_1, tally_p0, tally_p1, tally_p2, depth_p0, depth_p1,
     session_fields_p0, session_fields_p1, session_fields_p2, session_fields_p3,
     session_liking_p0, session_liking_p1, session_liking_p2, session_liking_p3, session_liking_p4, session_liking_p5,
     COALESCE(born, slice_end - 1), sessions, COALESCE(began - previous_ms, 0), gaps_ms, life_slices, life_points, life_squares, life_moods, life_mood,
     life_liking_p0, life_liking_p1, life_liking_p2, life_liking_p3, life_liking_p4, life_liking_p5,
     all_carts - GREATEST(carts_before, COALESCE(carts_bought, 0)),
     COALESCE(cart_ms, 0), COALESCE(search_ms, 0), COALESCE(click_ms, 0), COALESCE(purchase_ms, 0),
+    all_shown_0 - shown_till_0, all_shown_1 - shown_till_1, all_shown_0 - shown_before_0, all_shown_1 - shown_before_1,
+    COALESCE(shown_ms_0, 0), COALESCE(shown_ms_1, 0), COALESCE(shown_ms_2, 0),
+    COALESCE(shown_ms_3, 0), COALESCE(shown_ms_4, 0), COALESCE(shown_ms_5, 0),
     COALESCE(response_ms, -1), CASE WHEN quick_back THEN 1 ELSE 0 END, MOD(COALESCE(last_refusals, 0), 4)
   ] AS summed,
   ARRAY[farewell, slice_end - betrayed <= ${robot_ms} IS TRUE OR session_actions > ${robot_actions}] AS flags,
   ARRAY[fading_fast, fading_mid, fading_slow, fading_slices, fading_squares, fading_trouble] AS reals
 FROM fading;
 
--- One row per user and slice, with which rule segments it speaks for and against, two bits each: enter, leave.
+-- One row per user and slice, with which rule segments it speaks for and against, two bits each: enter, leave; and which
+-- cases of rules, of those that have to hold for a while, do not hold, a bit each.
 CREATE TEMPORARY VIEW observed AS
 SELECT *, observe(context, counted, summed, flags, reals) AS bits
 FROM moments;
 
--- One row per user and slice, with when each of the two last held. By event time: who has several sessions comes from
+-- One row per user and slice, with when each of these last was so. By event time: who has several sessions comes from
 -- several subtasks.
 CREATE TEMPORARY VIEW held AS
 SELECT
@@ -460,7 +480,11 @@ SELECT
   MAX(CASE WHEN MOD(bits / 4096, 2) = 1 THEN slice_end END) OVER w AS in_6,
   MAX(CASE WHEN MOD(bits / 8192, 2) = 1 THEN slice_end END) OVER w AS out_6,
   MAX(CASE WHEN MOD(bits / 16384, 2) = 1 THEN slice_end END) OVER w AS in_7,
-  MAX(CASE WHEN MOD(bits / 32768, 2) = 1 THEN slice_end END) OVER w AS out_7
+  MAX(CASE WHEN MOD(bits / 32768, 2) = 1 THEN slice_end END) OVER w AS out_7,
+  MAX(CASE WHEN MOD(bits / 65536, 2) = 1 THEN slice_end END) OVER w AS unheld_0,
+  MAX(CASE WHEN MOD(bits / 131072, 2) = 1 THEN slice_end END) OVER w AS unheld_1,
+  MAX(CASE WHEN MOD(bits / 262144, 2) = 1 THEN slice_end END) OVER w AS unheld_2,
+  MAX(CASE WHEN MOD(bits / 524288, 2) = 1 THEN slice_end END) OVER w AS unheld_3
 FROM observed
 WINDOW w AS (PARTITION BY user_id ORDER BY slice_time);
 
@@ -469,11 +493,12 @@ WINDOW w AS (PARTITION BY user_id ORDER BY slice_time);
 -- somebody who was never spoken against speaks the time before they were known.
 CREATE TEMPORARY VIEW due AS
 SELECT
-  user_id, slice_end, farewell, clicked, context, account, counted, summed, flags, reals,
+  user_id, slice_end, farewell, clicked, context, account, asked, counted, summed, flags, reals,
   ARRAY[
     bits, COALESCE(in_0, 0), COALESCE(out_0, 0), COALESCE(in_1, 0), COALESCE(out_1, 0), COALESCE(in_2, 0),
     COALESCE(out_2, 0), COALESCE(in_3, 0), COALESCE(out_3, 0), COALESCE(in_4, 0), COALESCE(out_4, 0),
-    COALESCE(in_5, 0), COALESCE(out_5, 0), COALESCE(in_6, 0), COALESCE(out_6, 0), COALESCE(in_7, 0), COALESCE(out_7, 0)
+    COALESCE(in_5, 0), COALESCE(out_5, 0), COALESCE(in_6, 0), COALESCE(out_6, 0), COALESCE(in_7, 0), COALESCE(out_7, 0),
+    COALESCE(unheld_0, 0), COALESCE(unheld_1, 0), COALESCE(unheld_2, 0), COALESCE(unheld_3, 0)
   ] AS spoken
 FROM held
 WHERE
@@ -524,7 +549,7 @@ WHERE
 CREATE TEMPORARY VIEW decided AS
 SELECT
   user_id, slice_end, farewell,
-  decide(user_id, clicked, context, account, counted, summed, flags, reals, spoken) AS d,
+  decide(user_id, clicked, context, account, asked, counted, summed, flags, reals, spoken) AS d,
   PROCTIME() AS arrival
 FROM due;
 

@@ -14,3 +14,4 @@ class Item(Struct, frozen=True, forbid_unknown_fields=True):
     quality: Annotated[float, Meta(ge=0, le=1, description="An editor's or a past model's grade.")]
     age_h: Annotated[float, Meta(ge=0, description="Hours since it was published, at the release.")] = 0.0
     available: bool = True
+    segments: Annotated[list[str], Meta(description="Rule segments it is for; []: for everybody.")] = []

@@ -18,7 +18,23 @@ from schemas.alerts import Alert
 from schemas.anomalies import Isolation, IsolationTree
 from schemas.clusters import Cluster, Clustering, Feature
 from schemas.control import Command, Receipt, Remains
-from schemas.decisions import Card, Context, Decision, Draw, Guard, Heartbeat, Membership, SlotCard, Trace, Versions
+from schemas.decisions import (
+    Card,
+    Context,
+    Decision,
+    Draw,
+    Guard,
+    Heartbeat,
+    HeldOut,
+    Membership,
+    Part,
+    PolicyTable,
+    SlotCard,
+    SlotTable,
+    Spoke,
+    Trace,
+    Versions,
+)
 from schemas.derive import Column, columns, ddl
 from schemas.events import CODE, PULSE_BODY, Event, RawEvent
 from schemas.norms import Population, Quartiles, Typical
@@ -36,6 +52,7 @@ RECORDS: Final = (
     Card,
     Decision,
     Heartbeat,
+    PolicyTable,
     Membership,
     Release,
     Manifest,
@@ -59,7 +76,7 @@ CARRIED: Final[dict[str, type[Struct]]] = {
 }
 """Topic -> its record."""
 
-SAME_FIELDS: Final = {"Event": "RawEvent", "Decision": "Card", "Heartbeat": "Card"}
+SAME_FIELDS: Final = {"Event": "RawEvent", "Decision": "Card", "Heartbeat": "Card", "PolicyTable": "Card"}
 """Record -> the record whose fields of the same name mean the same."""
 
 REDIS_KEYS: Final = {
@@ -67,8 +84,13 @@ REDIS_KEYS: Final = {
     "<prefix>:{<user>}:s:rules": "A `Membership`: the rule segment the person is in, since when, and from where.",
     "<prefix>:{<user>}:s:clusters": "The same of the k-means segment.",
     "<prefix>:meta": "A `Heartbeat`: how far the pipeline has come. While it is not fresh, no user's card is trusted.",
-    "<prefix>:seg:<segment>:d": "A `Card`: the default of a segment, set by whoever runs the site.",
-    "<prefix>:default:d": "A `Card`: the default of everybody, set by whoever runs the site.",
+    "<prefix>:seg:<segment>:d": (
+        "A `Card`: what a person in a rule segment gets of whom nothing else is known. Every pulse renews it."
+    ),
+    "<prefix>:default:d": (
+        "A `Card`: what everybody gets of whom nothing is known, and what shows in a stopped slot. Renewed likewise."
+    ),
+    "<prefix>:policy": "A `PolicyTable`: what pages may draw from for those who have no card. Renewed likewise.",
     "<prefix>:flags": '`{"kill": true}` stops all decisions, `{"slots": {"hero": false}}` those of one slot.',
 }
 
@@ -145,8 +167,8 @@ def _lines(topics: Mapping[str, Topic]) -> Iterator[str]:
     yield from _table(("topic", "partitions", "record", "what", "config"), _topic_rows(topics))
     yield ""
     yield f"`clicks` and `control` also carry pulses, `{PULSE_BODY.decode()}`, several a second in every partition."
-    of_topics = (RawEvent, Event, Rejected, Command, Decision, Context, Trace, Draw, Guard, Membership, Alert)
-    yield from _records(of_topics, parts)
+    in_decisions = (Decision, Context, Trace, Draw, Guard, Spoke, Part)
+    yield from _records((RawEvent, Event, Rejected, Command, *in_decisions, Membership, Alert), parts)
     yield from _section("Topics in Flink SQL", "For analysts: what lies inside a record arrives as JSON text.")
     yield "```sql"
     yield from (f"{_table_of(topic, record)};" for topic, record in CARRIED.items() if record is not RawEvent)
@@ -155,15 +177,8 @@ def _lines(topics: Mapping[str, Topic]) -> Iterator[str]:
         "Redis keys", "`<prefix>` is `tt` unless it was set; `<user>` is the pseudonym. Values are text."
     )
     yield from _table(("key", "value"), ((f"`{key}`", about) for key, about in REDIS_KEYS.items()))
-    yield from _records((Card, SlotCard, Versions, Heartbeat), parts)
-    yield from _section(
-        "Reading", "`reader.py` is the reference; `reader_vectors.json` tests a reader in any language."
-    )
-    yield "Flags, then the user's card, the segment's, everybody's, the caller's constant; slot by slot, the first that"
-    yield "is there, whole and not past its `expires`. While a key rotation lasts a person may have a card under each"
-    yield "key: the first that may be shown is theirs. A read says why it was not the user's card:"
-    yield ""
-    yield from _table(("reason", "meaning"), ((f"`{code}`", about) for code, about in reader.REASONS.items()))
+    yield from _records((Card, SlotCard, Versions, Heartbeat, PolicyTable, SlotTable, HeldOut), parts)
+    yield from _reading()
     yield from _section("Codes", "Append-only: a code never changes its meaning.")
     yield from _codes("Kind", "What a person did; the number stands for it in narrow columns.", _kind_rows(), "number")
     yield from _codes("Why", "Why a slot holds what it holds.", _meaning_rows(decisions.MEANING))
@@ -190,6 +205,31 @@ def _lines(topics: Mapping[str, Topic]) -> Iterator[str]:
     )
     yield from _records((Release, Manifest, Golden, Population, Typical, Quartiles), parts)
     yield from _records((Clustering, Cluster, Feature, Isolation, IsolationTree), parts)
+
+
+def _reading() -> Iterator[str]:
+    yield from _section(
+        "Reading",
+        "`reader.py` is the reference, `reader.js` the same in JavaScript; `reader_vectors.json` tests any reader.",
+    )
+    yield "Flags, then the user's card, the segment's, everybody's, the caller's constant; slot by slot, the first that"
+    yield "is there, whole and not past its `expires`. While a key rotation lasts a person may have a card under each"
+    yield "key: the first that may be shown is theirs. A read says why it was not the user's card:"
+    yield ""
+    yield from _table(("reason", "meaning"), ((f"`{code}`", about) for code, about in reader.REASONS.items()))
+    yield ""
+    yield "The cards of segments and of everybody are no draws, for each serves many people: `p` is 1, the reason is"
+    yield "`DEFAULT`, there is no record of them, and nothing is learned from them. That of a segment holds what a"
+    yield "person in it gets of whom nothing else is known: all signals neutral, the arm that the policy makes the"
+    yield "likeliest, the popular list, both as rules bend them. Caps and cooldowns cannot hold anything back there."
+    yield ""
+    yield "In place of a constant a page may draw an arm from the `PolicyTable`, where no flag stops the slot. The"
+    yield "ticket is BLAKE2b (digest of 8 bytes) of `seed|slot|user|session`, a big-endian number, shifted right by"
+    yield "11 bits, times 2^-53. The arm is the first where the sum of the probabilities exceeds it; the last with"
+    yield "any takes what rounding leaves over. The card's `id` is `cold:`, BLAKE2b (9 bytes, base64url) of"
+    yield "`seed|slot|user|session|segment|seq`, a dot and the slot; `seq` is the table's, `segment` empty where it"
+    yield "is not known. `decisions` has no record of such an id: who wants to learn from these draws keeps the"
+    yield "cards, whose `p` is exact, and joins exposures by id."
 
 
 def _signal_lines() -> Iterator[str]:

@@ -26,6 +26,7 @@ class Kind(Enum):
     CONSENT = "consent"
     BACK = "back"
     SENTIMENT = "sentiment"
+    ASK = "ask"
 
 
 CODE: Final = {kind: code for code, kind in enumerate(Kind, start=1)}
@@ -115,7 +116,8 @@ class RawEvent(Struct, frozen=True, gc=False):
         Annotated[int, Meta(ge=0, le=10_000)] | None, Meta(description="Place in the list, from 0.")
     ] = None
     items: Annotated[
-        Annotated[list[Text], Meta(max_length=500)] | None, Meta(description="The items of a shown list, in its order.")
+        Annotated[list[Text], Meta(max_length=500)] | None,
+        Meta(description="The items of a list, in its order: of one that was shown, or is to be put in order (`ask`)."),
     ] = None
     account_id: Annotated[
         Annotated[str, Meta(min_length=1, max_length=256)] | None,
@@ -197,3 +199,4 @@ class Event(Struct, frozen=True, gc=False, omit_defaults=True, tag_field="v", ta
     properties: Annotated[
         dict[str, str | int | float | bool], Meta(description="What `clean.properties` lets through.")
     ] = {}
+    items: Annotated[list[str] | None, Meta(description="ask: the items to put in order, as the page has them.")] = None

@@ -1,5 +1,6 @@
 """How many small counts of a person travel as one number: the packed counters, and which one an event adds to."""
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 NO_LANE: Final = -1
@@ -14,8 +15,11 @@ ONES: Final = tuple(1 << (BITS * place) for place in range(PER_NUMBER))
 MAX_INTERESTS: Final = 16
 """Named interests whose shares are signals."""
 
-SHOWN_LANES: Final = range(4)
-"""Of exposures of capped slots: one counter each, unpacked."""
+SHOWN_LANES: Final = range(2)
+"""Of exposures, by counter. An event adds to one lane, so the counters of a slot and of its arms share one."""
+
+MAX_COUNTERS: Final = PER_NUMBER * len(SHOWN_LANES)
+"""Counters of exposures."""
 
 FIELD_LANES: Final = range(10, 14)
 """Of edited form fields, told apart in groups."""
@@ -45,3 +49,16 @@ def spots(lanes: range) -> tuple[Spot, ...]:
     (True, 12)
     """
     return tuple(Spot(lane, one) for lane in lanes for one in ONES)
+
+
+def shares_lanes(counters: Sequence[str]) -> bool:
+    """Tell whether the counters of each slot, `slot` and `slot/arm`, lie in one lane: an event adds to one.
+
+    >>> shares_lanes(["hero", "hero/story", "nudge", "nudge/tip"]), shares_lanes(["hero", "hero/story", "hero/plain"])
+    (False, True)
+    """
+    lanes: dict[str, int] = {}
+    return all(
+        lanes.setdefault(name.partition("/")[0], place // PER_NUMBER) == place // PER_NUMBER
+        for place, name in enumerate(counters)
+    )

@@ -1,15 +1,17 @@
 """What a page does to show a decision: one read, a ladder of fallbacks, never an exception.
 
-A downstream service copies this file as it is; it needs `redis` and the standard library. Other languages port it and
-run reader_vectors.json. The names and shapes are explained in CONTRACT.md.
+A downstream service copies this file as it is; it needs `redis` and the standard library. `reader.js` is the same for
+Node and browsers; other languages port it and run reader_vectors.json. The names and shapes are explained in
+CONTRACT.md.
 """
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeGuard
 
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -144,19 +146,49 @@ class Reader:
             rungs[0] = _Rung("user", {}, {}, pulse)
         return _descend([*rungs, _Rung("caller", default, {})], killed, now)
 
-    def _fetch(self, user_ids: Sequence[str], segment: str | None) -> list[object]:
-        """Get flags, heartbeat, the person's cards, the segment's and everybody's in one round trip.
+    def draw(self, slot: str, user_id: str, session: int | str, segment: str | None = None) -> SlotCard | None:
+        """Draw an arm for one person of whom there is no card, in place of a constant: see CONTRACT.md, PolicyTable.
 
-        The keys lie in different slots of a cluster, so this is no transaction and no MGET: a RedisCluster sends one
+        In one session a person draws the same arm again, as long as its probabilities stay. Draw only for those who
+        have agreed to be decided for.
+
+        Args:
+            slot: a slot with arms.
+            user_id: the pseudonym (see `pseudonym`).
+            session: what tells the person's sessions apart; where it is the job's own name for one, the `session` of
+                its decisions, both hold the same ticket.
+            segment: the person's segment, where the service knows it.
+
+        Returns:
+            A slot's card whose `source` is "table" and whose id begins with "cold:": there is no decision of that id.
+            None where nothing may be drawn: a kill flag, a table that is not there, has expired or cannot be read, a
+            slot that is not in it, a person who is held out. It never raises, as `read` does not.
+        """
+        try:
+            flags, value = self._get(["flags", "policy"])
+            table = _versioned(value)
+        except _Refused:
+            return None
+        killed = _killed(flags)
+        if isinstance(killed, str) or slot in (killed or {}) or _held_out(table.get("holdout"), user_id):
+            return None
+        return _drawn(table, slot, f"{user_id}|{session}", segment, self._now())
+
+    def _fetch(self, user_ids: Sequence[str], segment: str | None) -> list[object]:
+        """Get flags, heartbeat, the person's cards, the segment's and everybody's; None for a segment nobody named."""
+        own = [f"{{{user_id}}}:d" for user_id in user_ids]
+        values = self._get(["flags", "meta", *own, *([f"seg:{segment}:d"] if segment else []), "default:d"])
+        if not segment:
+            values.insert(-1, None)
+        return values
+
+    def _get(self, keys: Iterable[str]) -> list[object]:
+        """Get some keys in one round trip.
+
+        They lie in different slots of a cluster, so this is no transaction and no MGET: a RedisCluster sends one
         pipeline to each node at once. Nothing needs them to be of one moment.
         """
-        names = [
-            f"{self._prefix}:flags",
-            f"{self._prefix}:meta",
-            *(f"{self._prefix}:{{{user_id}}}:d" for user_id in user_ids),
-            *([f"{self._prefix}:seg:{segment}:d"] if segment else []),
-            f"{self._prefix}:default:d",
-        ]
+        names = [f"{self._prefix}:{key}" for key in keys]
         try:
             pipeline = self._client.pipeline(transaction=False)
             for name in names:
@@ -170,8 +202,6 @@ class Reader:
             # A key of another type is a malformed value; every other error means that Redis did not serve us.
             if isinstance(value, Exception) and not (isinstance(value, ResponseError) and "WRONGTYPE" in str(value)):
                 raise _Refused("unreachable") from value
-        if not segment:
-            values.insert(-1, None)
         return values
 
 
@@ -206,6 +236,88 @@ def exposure(user_id: str, card_slot: SlotCard, shown: str, position: int) -> di
         "shown": shown,
         "position": position,
     }
+
+
+def ticket(key: str) -> float:
+    """Map a key to a number in [0, 1), uniformly: the first 53 bits of its BLAKE2b hash.
+
+    >>> ticket("trimtab-1|hero|k0:ada|1767225600000")
+    0.5685561266307494
+    """
+    return (int.from_bytes(blake2b(key.encode(), digest_size=8).digest()) >> 11) * 2.0**-53
+
+
+def _drawn(table: Mapping[str, Any], slot: str, who: str, segment: str | None, now: int) -> SlotCard | None:
+    """Draw from a table; None where that cannot be."""
+    seq, expires, seed, slots = (table.get(name) for name in ("seq", "expires", "seed", "slots"))
+    if not (_is_int(seq) and _is_int(expires) and isinstance(seed, str) and isinstance(slots, dict)):
+        return None
+    shares = _shares(slots.get(slot), segment)
+    if not shares or expires <= now:
+        return None
+    key = f"{seed}|{slot}|{who}"
+    arm, p = _picked(ticket(key), shares)
+    params, name = slots[slot]["arms"].get(arm), _name(f"{key}|{segment or ''}|{seq}")
+    card = {
+        "id": f"cold:{name}.{slot}",
+        "kind": "variant",
+        "p": p,
+        "reason": slots[slot]["reason"],
+        "expires": expires,
+        "arm": arm,
+        "source": "table",
+    }
+    return card | ({"params": params} if params else {})
+
+
+def _shares(held: object, segment: str | None) -> list[tuple[str, float]]:
+    """Give the arms of a slot of a table with their probabilities in a segment; none where it is malformed."""
+    if not isinstance(held, dict):
+        return []
+    reason, names, arms, segments = (held.get(name) for name in ("reason", "names", "arms", "segments"))
+    if not (isinstance(reason, str) and isinstance(arms, dict) and isinstance(segments, dict)):
+        return []
+    p = segments.get(segment or "", segments.get(""))
+    if not (isinstance(names, list) and isinstance(p, list) and len(names) == len(p)):
+        return []
+    texts = all(isinstance(name, str) and isinstance(arms.get(name, {}), dict) for name in names)
+    whole = all(_is_number(each) and 0 <= each <= 1 for each in p) and any(p)
+    return list(zip(names, p, strict=True)) if texts and whole else []
+
+
+def _picked(value: float, shares: Sequence[tuple[str, float]]) -> tuple[str, float]:
+    """Say whose share of [0, 1) a ticket falls into; the last that has any takes what rounding leaves over."""
+    reached = 0.0
+    for arm, p in shares:
+        reached += p
+        if value < reached:
+            return arm, p
+    return next((arm, p) for arm, p in reversed(shares) if p > 0)
+
+
+def _name(key: str) -> str:
+    """Name a draw by what it was made from: nine bytes of its hash, in twelve letters that fit into an address."""
+    return urlsafe_b64encode(blake2b(key.encode(), digest_size=9).digest()).decode()
+
+
+def _held_out(holdout: object, user_id: str) -> bool:
+    """Say whether nothing may be drawn for a person, because the whole is measured by them.
+
+    By GrowthBook's hash, version 2. What cannot be read counts for all.
+    """
+    if holdout is None:
+        return False
+    share, salt = (holdout.get("share"), holdout.get("salt")) if isinstance(holdout, dict) else (None, None)
+    if not (_is_number(share) and isinstance(salt, str)):
+        return True
+    return _fnv32a(str(_fnv32a(salt + user_id))) % 10_000 / 10_000 < share
+
+
+def _fnv32a(text: str) -> int:
+    found = 0x811C9DC5
+    for character in text:
+        found = (found ^ ord(character)) * 0x01000193 & 0xFFFFFFFF
+    return found
 
 
 def _descend(rungs: Sequence[_Rung], killed: Mapping[str, str] | str | None, now: int) -> Read:
@@ -295,12 +407,20 @@ def _slot_reason(slot: object, now: int) -> str | None:
     """Say why a slot may not be shown, if so."""
     if not isinstance(slot, dict) or not isinstance(slot.get("id"), str) or not _is_int(slot.get("expires")):
         return "malformed"
-    items, arm, params = slot.get("items"), slot.get("arm"), slot.get("params", {})
-    listed = slot.get("kind") == "rerank" and isinstance(items, list) and all(isinstance(item, str) for item in items)
-    armed = slot.get("kind") == "variant" and isinstance(arm, str) and isinstance(params, dict)
-    if not (listed or armed):
+    if not _says_something(slot):
         return "malformed"
     return "expired" if slot["expires"] <= now else None
+
+
+def _says_something(slot: Mapping[str, Any]) -> bool:
+    """Say whether a slot holds what its kind promises; a kind nobody knows promises nothing."""
+    kind, items, params = slot.get("kind"), slot.get("items"), slot.get("params")
+    if kind == "rerank":
+        return isinstance(items, list) and all(isinstance(item, str) for item in items)
+    if kind == "params":
+        return isinstance(params, dict)
+    # The arm "none" of a trigger shows nothing.
+    return kind in ("variant", "trigger") and isinstance(slot.get("arm"), str) and isinstance(params, dict | None)
 
 
 def _versioned(value: object) -> dict[str, Any]:
@@ -329,5 +449,9 @@ def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is not JSON")
 
 
-def _is_int(value: object) -> bool:
+def _is_int(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)

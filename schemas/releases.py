@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-Channel = Literal["catalogue", "model", "norms", "anomalies", "segments"]
+Channel = Literal["catalogue", "model", "norms", "anomalies", "segments", "rules", "policy", "flags"]
 
 FILES: dict[Channel, str] = {
     "catalogue": "items.jsonl",
@@ -12,6 +12,9 @@ FILES: dict[Channel, str] = {
     "norms": "norms.json",
     "anomalies": "anomalies.json",
     "segments": "segments.json",
+    "rules": "rules.json",
+    "policy": "policy.json",
+    "flags": "flags.json",
 }
 """The payload of each channel; a model's `manifest.json` lies beside it."""
 
@@ -23,7 +26,7 @@ class Release(Struct, frozen=True, omit_defaults=True):
         str,
         Meta(
             description="A letter and a number that grows: c1, c2 ... for catalogues, m for models, n for norms, "
-            "a for anomalies, s for segments."
+            "a for anomalies, s for segments, r for rules, p for policies, f for flags."
         ),
     ]
     sha256: Annotated[str, Meta(description="Of the payload file.")]

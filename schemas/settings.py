@@ -8,7 +8,8 @@ from schemas.clusters import MAX_CLUSTERS
 from schemas.durations import Millis
 from schemas.events import Kind, Purpose
 from schemas.formats import Format
-from schemas.lanes import MAX_INTERESTS
+from schemas.lanes import MAX_COUNTERS, MAX_INTERESTS
+from schemas.rules import Experiment, Holdout, Rule, Share
 from schemas.segments import Segments
 from schemas.slots import Slot
 
@@ -200,6 +201,13 @@ class Decide(Section, frozen=True):
     urgent: list[Kind]
     valid: Millis
     seed: Annotated[str, Meta(min_length=1)]
+    explain: Share
+
+
+class Exposures(Section, frozen=True):
+    """What was shown, and how often: the counters that caps and cooldowns ask."""
+
+    counters: Annotated[list[str], Meta(max_length=MAX_COUNTERS)]
 
 
 class Releases(Section, frozen=True):
@@ -253,7 +261,11 @@ class Settings(Section, frozen=True):
     flink: Flink
     topics: dict[str, Topic]
     formats: dict[str, Format]
+    exposures: Exposures
     slots: dict[str, Slot]
+    rules: dict[str, Rule]
+    experiments: dict[str, Experiment]
+    holdout: Holdout
     segments: Segments
 
 

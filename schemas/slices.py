@@ -8,6 +8,7 @@ from msgspec.structs import fields
 from schemas.lanes import (
     BITS,
     FIELD_LANES,
+    MAX_COUNTERS,
     MAX_INTERESTS,
     PER_NUMBER,
     SHOWN_LANES,
@@ -31,6 +32,7 @@ class Moment(Struct, frozen=True):
         str, Meta(description="Surroundings known last: device|connection|language|country|region|hour.")
     ]
     account: Annotated[str, Meta(description="Pseudonym of the account the person named last, empty if none.")]
+    asked: Annotated[str, Meta(description="The slot and the items a page asked the order of in the slice; or empty.")]
 
     farewell: Annotated[bool, Meta(description="The person withdrew their consent, or is to be forgotten.")]
     robot: Annotated[bool, Meta(description="Its user agent, its tracker or its pace says it is no person.")]
@@ -83,7 +85,10 @@ class Moment(Struct, frozen=True):
     session_hovers: int
     session_responses: Annotated[int, Meta(description="Slices with a click whose page is known.")]
     session_moods: int
-    shown: Annotated[Each, Meta(description="Exposures of each capped slot in this session, this slice's too.")]
+    shown: Annotated[Each, Meta(description="Exposures in this session by counter, this slice's too.")]
+    shown_day: Annotated[Each, Meta(description="The same in this day of UTC.")]
+    shown_life: Annotated[Each, Meta(description="The same within memory.")]
+    shown_ms: Annotated[Each, Meta(description="The last event of the slice of the last exposure; 0: none.")]
     tallies: Annotated[Each, Meta(description="Slices of the session by engagement, see `norms.STRENGTHS`.")]
     depths: Annotated[Each, Meta(description="Slices of the session by deepest scroll, in six classes.")]
     session_fields: Annotated[Each, Meta(description="Edits of form fields, by a hash of the field.")]
@@ -118,11 +123,12 @@ class Moment(Struct, frozen=True):
     bits: Annotated[int, Meta(description="What speaks for and against each rule segment now, see udfs/segments.py.")]
     entered: Annotated[Each, Meta(description="When each rule segment was last spoken for, ms since 1970; 0: never.")]
     left: Annotated[Each, Meta(description="When each was last spoken against; 0: never.")]
+    unheld: Annotated[Each, Meta(description="When each case of a rule with a `for` last did not hold; 0: never.")]
 
 
 MOMENT: Final = tuple(field.name for field in fields(Moment))
 
-TEXTS: Final = ("user_id", "clicked", "context", "account")
+TEXTS: Final = ("user_id", "clicked", "context", "account", "asked")
 
 COUNTED: Final = tuple(MOMENT[MOMENT.index("events") : MOMENT.index("slice_end")])
 """What travels in the array `counted`, in order."""
@@ -137,7 +143,8 @@ SUMMED: Final = (
         "kinds_1",
         "kinds_2",
         "kinds_3",
-        "shown_p",
+        "shown_p0",
+        "shown_p1",
         "tally_p0",
         "tally_p1",
         "tally_p2",
@@ -158,7 +165,10 @@ SUMMED: Final = (
         "life_mood",
     ),
     *(f"life_liking_p{number}" for number in _LIKING),
-    *("carts", "cart_ms", "search_ms", "click_ms", "purchase_ms", "response_ms", "quick_back", "refusals"),
+    *("carts", "cart_ms", "search_ms", "click_ms", "purchase_ms"),
+    *(f"{column}_p{number}" for column in ("shown_day", "shown_life") for number in range(len(SHOWN_LANES))),
+    *(f"shown_ms.{place}" for place in range(MAX_COUNTERS)),
+    *("response_ms", "quick_back", "refusals"),
 )
 """What travels in the array `summed`, in order; some of it packed."""
 
@@ -166,7 +176,7 @@ FLAGS: Final = ("farewell", "robot")
 REALS: Final = tuple(name for name in MOMENT if name.startswith("fading_"))
 
 LENGTHS: Final = {
-    "shown": len(SHOWN_LANES),
+    **dict.fromkeys(("shown", "shown_day", "shown_life", "shown_ms"), MAX_COUNTERS),
     "tallies": len(STRENGTHS) + 1,
     "depths": 6,
     "session_fields": len(spots(FIELD_LANES)),
@@ -180,7 +190,7 @@ def numbered(column: str) -> tuple[str, ...]:
     """Name the counts of a column.
 
     >>> numbered("shown")
-    ('shown.0', 'shown.1', 'shown.2', 'shown.3')
+    ('shown.0', 'shown.1', 'shown.2', 'shown.3', 'shown.4', 'shown.5')
     """
     return tuple(f"{column}.{place}" for place in range(LENGTHS[column]))
 
@@ -208,14 +218,15 @@ PACKS: Final = {
     "kinds_1": Pack(("session_carts", "session_purchases", "session_forms")),
     "kinds_2": Pack(("session_rages", "session_errors", "session_backs")),
     "kinds_3": Pack(("session_hovers", "session_responses", "session_moods")),
-    "shown_p": Pack(numbered("shown")[:3]),
     "tally_p0": Pack(numbered("tallies")[:3]),
     "tally_p1": Pack(numbered("tallies")[3:6]),
-    # The fourth capped slot has found room behind the tallies.
-    "tally_p2": Pack((*numbered("tallies")[6:], numbered("shown")[3])),
+    "tally_p2": Pack(numbered("tallies")[6:]),
     "depth_p0": Pack(numbered("depths")[:3]),
     "depth_p1": Pack(numbered("depths")[3:]),
     "refusals": Pack(("unmeasured", "unlearned"), bits=1),
+    **_packs("shown"),
+    **_packs("shown_day"),
+    **_packs("shown_life"),
     **_packs("session_fields"),
     **_packs("session_liking"),
     **_packs("life_liking"),

@@ -4,47 +4,135 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
-MAX_CAPPED: Final = 4
-"""Slots that may carry a cap: each has a counter column (`shown_0` ...) in the slices."""
+from schemas.durations import Millis
+from schemas.policies import Fixed, Policy
+
+NOTHING: Final = "none"
+"""The arm of a trigger slot that shows nothing; it is there without being declared."""
+
+OWN: Final = "weights"
+"""The policy that every slot has: its arms' weights."""
+
+Scalar = str | int | float | bool
+Params = dict[str, Scalar]
+Resolve = Literal["priority", "weight", "recency", "confidence"]
 
 
-class Arm(Struct, frozen=True, forbid_unknown_fields=True):
-    """One option of a variant slot."""
+class Arm(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One option of a slot."""
 
-    weight: Annotated[float, Meta(gt=0, description="Share of the draws, relative to its siblings.")]
-    params: dict[str, str | int | float | bool] = {}
+    weight: Annotated[float, Meta(gt=0, description="Share of the draws, relative to its siblings.")] = 1.0
+    params: Params = {}
 
 
-class Cap(Struct, frozen=True, forbid_unknown_fields=True):
-    """How often a slot's draw may be shown before its default takes over."""
+class Cap(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How often something may be shown before the slot's default takes over."""
 
     shown: Annotated[int, Meta(ge=1, description="Exposures after which the draw is held back.")]
-    per: Literal["session"] = "session"
+    per: Annotated[Literal["session", "day", "life"], Meta(description="In which they count; a day is one of UTC.")] = (
+        "session"
+    )
+    of: Annotated[
+        str, Meta(description="A counter, `slot` or `slot/arm`; empty: the slot's own; *: all slots that are counted.")
+    ] = ""
 
 
-class Rerank(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="rerank"):
+class Guards(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What holds a slot's choice back, so that its default is shown."""
+
+    caps: list[Cap] = []
+    cooldown: Annotated[Millis, Meta(description="How long it must be since the slot was last shown.")] = Millis(0)
+    quiet_when: Annotated[
+        str, Meta(description="A condition; while it holds, nobody is disturbed (pacing). Empty: always open.")
+    ] = ""
+    min_events: Annotated[int, Meta(ge=0, description="Events the session needs first: minimum evidence.")] = 0
+    confidence: Annotated[
+        float, Meta(ge=0, le=1, description="Least probability of the likeliest arm, for leaving the default.")
+    ] = 0.0
+    refresh: Annotated[
+        Millis, Meta(description="Draw anew in each such stretch of a session; 0ms: an arm is kept for the session.")
+    ] = Millis(0)
+    changes: Annotated[int, Meta(ge=0, description="At most so many new draws in a session; 0: no limit.")] = 0
+
+
+class Windows(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How alike neighbours in a list may be."""
+
+    most: Annotated[int, Meta(ge=1, description="Items of one interest ...")]
+    window: Annotated[int, Meta(ge=2, description="... within so many places in a row.")]
+
+
+class Rerank(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="kind", tag="rerank"):
     """A slot whose items are put in order."""
 
     length: Annotated[int, Meta(ge=1, le=100, description="Items shown.")]
     candidates: Annotated[int, Meta(ge=1, le=500, description="Items the prefilter keeps for the model.")]
+    explore: Annotated[float, Meta(ge=0, le=1, description="Share of the places that are drawn from the rest.")] = 0.0
+    relevance: Annotated[
+        float, Meta(gt=0, le=1, description="Weight of the score against sameness (MMR's lambda); 1: the score alone.")
+    ] = 1.0
+    windows: Windows | None = None
+    resolve: Resolve = "priority"
+    guards: Guards = Guards()
 
 
-class Variant(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="variant"):
+class Variant(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="kind", tag="variant"):
     """A slot that shows one of several arms."""
 
     arms: Annotated[dict[str, Arm], Meta(min_length=1)]
     default: str
-    cap: Cap | None = None
+    policies: dict[str, Policy] = {}
+    policy: Annotated[str, Meta(description="Which of the policies draws; weights: the arms' own.")] = OWN
+    shadow: Annotated[list[str], Meta(description="Policies that are worked out and logged, never shown.")] = []
+    resolve: Resolve = "priority"
+    guards: Guards = Guards()
 
 
-Slot = Rerank | Variant
+class Trigger(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="kind", tag="trigger"):
+    """A slot that shows nothing until a rule asks for it: a nudge."""
+
+    arms: Annotated[dict[str, Arm], Meta(min_length=1)]
+    policies: dict[str, Policy] = {}
+    policy: str = OWN
+    shadow: list[str] = []
+    resolve: Resolve = "priority"
+    guards: Guards = Guards()
 
 
-def capped(slots: dict[str, Slot]) -> tuple[str, ...]:
-    """The names of the slots with a cap, in the order of their counter columns.
+class Knob(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One parameter of content."""
 
-    >>> arm = Arm(weight=1.0)
-    >>> capped({"b": Variant({"x": arm}, "x", Cap(3)), "a": Variant({"x": arm}, "x")})
-    ('b',)
+    default: Scalar
+    options: Annotated[list[Scalar], Meta(description="What it may be; empty: anything of the default's type.")] = []
+    least: float | None = None
+    most: float | None = None
+
+
+class Content(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="kind", tag="params"):
+    """A slot that sets parameters of content: its length, density, tone."""
+
+    params: Annotated[dict[str, Knob], Meta(min_length=1)]
+    resolve: Resolve = "priority"
+    guards: Guards = Guards()
+
+
+Slot = Rerank | Variant | Trigger | Content
+Armed = Variant | Trigger
+
+
+def policies(slot: Armed) -> dict[str, Policy]:
+    """Give the policies of a slot by name, its arms' weights among them.
+
+    >>> list(policies(Variant({"x": Arm()}, "x")))
+    ['weights']
     """
-    return tuple(sorted(name for name, slot in slots.items() if isinstance(slot, Variant) and slot.cap))
+    return {OWN: Fixed(), **slot.policies}
+
+
+def options(slot: Armed) -> tuple[str, ...]:
+    """Name a slot's arms in the order in which they are drawn: that of their names, not of the file.
+
+    >>> options(Variant({"b": Arm(), "a": Arm()}, "a")), options(Trigger({"tip": Arm()}))
+    (('a', 'b'), ('tip',))
+    """
+    return tuple(sorted(slot.arms))

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from urllib.parse import unquote
 
-from schemas.events import ANONYMOUS, Event, Purpose, RawEvent
+from schemas.events import ANONYMOUS, Event, Kind, Purpose, RawEvent
 from schemas.settings import Clean, Noise
 from udfs.consent import Consents
 from udfs.noise import Norms, clip
@@ -11,6 +11,7 @@ from udfs.properties import kept, scrubbed
 from udfs.surroundings import Surroundings
 from udfs.times import happened
 
+_ASK = Kind.ASK
 _NEED_A_NAME = frozenset({Purpose.LEARN, Purpose.MEASURE})
 
 
@@ -75,6 +76,7 @@ class Canonical:
             region,
             hour,
             kept(raw.properties, self._properties) if raw.properties and self._properties else {},
+            raw.items if raw.kind is _ASK else None,
         )
 
     def _account(self, account_id: str, user_id: str) -> str | None:

@@ -24,7 +24,7 @@ from schemas.events import (
 from schemas.formats import Format
 from schemas.lanes import NO_LANE
 from schemas.settings import Clean, Settings
-from schemas.slots import capped
+from udfs import asking
 from udfs.admission import admission
 from udfs.canonical import Canonical
 from udfs.consent import Consents
@@ -39,7 +39,7 @@ from udfs.surroundings import Surroundings
 _CODE = {kind.value: code for kind, code in CODE.items()}
 # To take a member out of its class costs as much as to hash a name: it is done once.
 _PERSONALIZE, _LEARN, _MEASURE = Purpose
-_CONSENT, _CLICK = Kind.CONSENT, Kind.CLICK
+_CONSENT, _CLICK, _ASK = Kind.CONSENT, Kind.CLICK, Kind.ASK
 _EVENT_KEY = blake2b(digest_size=8)
 _ORDER_BITS = 20
 _ORDER_MASK = (1 << _ORDER_BITS) - 1
@@ -85,6 +85,7 @@ class Row(NamedTuple):
         stride: whether it shows that its person is there, see `udfs.strides`.
         clicked: time and item of a click, in an order that puts the latest last.
         context: time and surroundings likewise, see `udfs.context.written`.
+        asked: time, slot and items of a question for their order likewise, see `udfs.asking.written`.
         record: the event or the rejection, as JSON.
         others: further events of the record.
     """
@@ -107,6 +108,7 @@ class Row(NamedTuple):
     stride: bool = False
     clicked: str | None = None
     context: str | None = None
+    asked: str | None = None
     record: str | None = None
     others: list[str] | None = None
 
@@ -149,13 +151,12 @@ class Cleaner:
         """
         clean = settings.clean
         canonical = Canonical(pseudonym, Consents(settings.consent), Surroundings(lookup), clean, settings.noise)
-        lanes = {name: lane for lane, name in enumerate(capped(settings.slots))}
         return cls(
             settings.formats[clean.format],
             settings.formats,
             clean,
             canonical=canonical,
-            marks=Marks(settings.signals, lanes),
+            marks=Marks(settings.signals, settings.exposures.counters),
             strides=Strides(settings.quiet.pause // 2),
         )
 
@@ -233,6 +234,7 @@ class Cleaner:
             # The latest click of a slice is the greatest of these: by time, then by item.
             f"{at:014d}{item}" if kind is _CLICK and item else None,
             written(at, event),
+            asking.written(at, event) if kind is _ASK else None,
             self._encode(event).decode(),
         )
 

@@ -1,11 +1,11 @@
 """What an event adds to its person's counts: an exposure, an edited field, an interest, a mood."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 from zlib import crc32
 
 from schemas.events import Event, Kind
-from schemas.lanes import FIELD_LANES, INTEREST_LANES, NO_LANE, Spot, spots
+from schemas.lanes import FIELD_LANES, INTEREST_LANES, NO_LANE, SHOWN_LANES, Spot, spots
 from schemas.settings import SignalSettings
 
 _EXPOSURE, _FORM, _RATE, _SENTIMENT = Kind.EXPOSURE, Kind.FORM, Kind.RATE, Kind.SENTIMENT
@@ -20,9 +20,9 @@ NO_MOOD: Final = -2000
 class Marks:
     """Everything about counting that stays the same from event to event."""
 
-    def __init__(self, signals: SignalSettings, lanes: Mapping[str, int]) -> None:
-        """Take what interest and mood are made of, and the counter of each capped slot."""
-        self._lanes = dict(lanes)
+    def __init__(self, signals: SignalSettings, counters: Sequence[str]) -> None:
+        """Take what interest and mood are made of, and by what exposures are counted: slots, or arms of theirs."""
+        self._counters = dict(zip(counters, spots(SHOWN_LANES), strict=False))
         self._liking = {kind: weight for kind in Kind if (weight := getattr(signals.liking, kind.value, 0))}
         self._lowest, self._highest = signals.rating
 
@@ -36,7 +36,7 @@ class Marks:
         """
         kind, item = event.kind, event.item
         if kind is _EXPOSURE:
-            return Spot(self._lanes.get(event.slot, NO_LANE), 0) if event.slot else _NOWHERE
+            return self._shown(event.slot or "", event.shown or "")
         # Who finds a thing bad does not like its interest the better.
         if item is None or NO_MOOD < mood < 0:
             return _NOWHERE
@@ -48,6 +48,11 @@ class Marks:
             return _NOWHERE
         lane, one = _INTERESTS[interest]
         return Spot(lane, one * self._liking[kind])
+
+    def _shown(self, slot: str, arm: str) -> Spot:
+        """Say what an exposure adds to: its slot's counter, its arm's, both in one lane, or none."""
+        of_slot, of_arm = self._counters.get(slot, _NOWHERE), self._counters.get(f"{slot}/{arm}", _NOWHERE)
+        return Spot(max(of_slot.lane, of_arm.lane), of_slot.one + of_arm.one)
 
     def mood(self, kind: Kind, value: float | None) -> int:
         """Read a rating or a sentiment as thousandths from -1000 (bad) to 1000 (good); else `NO_MOOD`."""

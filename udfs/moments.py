@@ -25,11 +25,11 @@ def unpacked(arrays: Columns) -> dict[str, NDArray[Any]]:
 
     >>> summed = np.zeros((1, len(SUMMED)), dtype=np.int64)
     >>> summed[0, SUMMED.index("kinds_0")] = 7 + (5 << 20) + (3 << 40)
-    >>> summed[0, SUMMED.index("tally_p2")] = 2 << 40
+    >>> summed[0, SUMMED.index("shown_p0")] = 2 << 40
     >>> empty = {"counted": np.zeros((1, len(COUNTED))), "flags": np.zeros((1, 2)), "reals": np.zeros((1, len(REALS)))}
     >>> found = unpacked(empty | {"summed": summed})
     >>> [found[name].tolist() for name in ("session_clicks", "session_views", "session_searches", "shown")]
-    [[7], [5], [3], [[0, 0, 0, 2]]]
+    [[7], [5], [3], [[0, 0, 2, 0, 0, 0]]]
     """
     named: dict[str, NDArray[Any]] = {}
     for names, array in zip((COUNTED, SUMMED, FLAGS, REALS), ("counted", "summed", "flags", "reals"), strict=True):

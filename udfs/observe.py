@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.segments import RuleSegment
+from schemas.segments import MAX_RULES, RuleSegment
 from schemas.settings import Noise, SignalSettings
+from udfs.book import Book
 from udfs.context import columns
 from udfs.detectors.isolation import IsolationForest
 from udfs.moments import Columns
@@ -32,9 +33,16 @@ class Observer:
             found["anomaly"] = anomalies.score(found)
         return found
 
-    def bits(self, moments: Columns, anomalies: IsolationForest | None) -> NDArray[np.int64]:
-        """Say what speaks for and against each rule segment now, two bits each, (n,)."""
-        return self._rules.bits(self.signals(moments, anomalies) | columns(moments["context"].tolist()))
+    def bits(self, moments: Columns, anomalies: IsolationForest | None, book: Book) -> NDArray[np.int64]:
+        """Say what speaks for and against each rule segment now, and which watched cases of rules do not hold, (n,).
+
+        The lowest bits are the segments', two each; after those of MAX_RULES segments there is one for each case.
+        """
+        known = self.signals(moments, anomalies) | columns(moments["context"].tolist())
+        found = self._rules.bits(known)
+        for place, watched in enumerate(book.watched):
+            found |= (~watched.when(known)).astype(np.int64) << (2 * MAX_RULES + place)
+        return found
 
     def segments(self, moments: Columns) -> tuple[list[str], list[dict[str, list[int]]]]:
         """Say in which segment each person is, the first of several, and when each was last spoken for and against.

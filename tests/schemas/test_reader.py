@@ -12,7 +12,9 @@ from redis.exceptions import RedisClusterException, ResponseError
 from redis.exceptions import TimeoutError as NoAnswer
 
 from schemas.events import Kind, RawEvent
-from schemas.reader import REASONS, Reader, exposure, pseudonym
+from schemas.reader import REASONS, Reader, exposure, pseudonym, ticket
+from udfs import draw
+from udfs.assignment import bucket
 
 VECTORS = json.loads((Path(__file__).parents[2] / "schemas" / "reader_vectors.json").read_text(encoding="utf-8"))
 NOW = 1767225605000
@@ -73,6 +75,60 @@ def test_a_golden_vector_is_answered_as_written(case: dict[str, Any], as_bytes: 
 def test_the_vectors_cover_every_rung_and_every_reason() -> None:
     assert {case["expect"]["source"] for case in VECTORS["reads"]} == {"user", "segment", "default", "caller"}
     assert {case["expect"]["reason"] for case in VECTORS["reads"]} == {None, *REASONS}
+
+
+@pytest.mark.parametrize("case", VECTORS["draws"], ids=lambda case: case["name"])
+@pytest.mark.parametrize("as_bytes", [True, False], ids=["bytes", "text"])
+def test_a_golden_vector_is_drawn_as_written(case: dict[str, Any], as_bytes: bool) -> None:
+    held = {key: value.encode() if value and as_bytes else value for key, value in case["keys"].items()}
+    shelf = Shelf(held, NoConnection("connection refused") if case.get("unreachable") else None)
+    assert Reader(shelf, now=lambda: case["now"]).draw(**case["draw"]) == case["expect"]
+
+
+@pytest.mark.parametrize("case", VECTORS["draws"], ids=lambda case: case["name"])
+def test_a_page_holds_the_ticket_that_the_job_holds(case: dict[str, Any]) -> None:
+    slot, user_id, session = (case["draw"][name] for name in ("slot", "user_id", "session"))
+    key = f"trimtab-1|{slot}|{user_id}|{session}"
+    assert ticket(key) == draw.ticket(key) == case["value"]
+
+
+def test_arms_are_drawn_as_often_as_the_table_says() -> None:
+    table = next(case for case in VECTORS["draws"] if case["name"] == "everybody draws by everybody's shares")
+    reader = Reader(Shelf(table["keys"]), now=lambda: NOW)
+    drawn = [reader.draw("hero", f"k1:{person}", NOW) or {} for person in range(10_000)]
+    counts = [sum(card["arm"] == arm for card in drawn) for arm in ("plain", "short_visual", "story")]
+    assert counts == pytest.approx([5000, 3000, 2000], abs=200)  # over four standard deviations
+    assert len({card["id"] for card in drawn}) == 10_000
+
+
+def test_a_page_holds_out_whom_the_job_holds_out() -> None:
+    case = next(case for case in VECTORS["draws"] if case["name"] == "others are, though some are held out")
+    reader = Reader(Shelf(case["keys"]), now=lambda: NOW)
+    people = [f"k1:{person}" for person in range(1000)]
+    left_out = [reader.draw("hero", person, NOW) is None for person in people]
+    assert left_out == (bucket("holdout", people) < 0.5).tolist()
+
+
+def test_a_draw_is_one_round_trip_and_its_exposure_quotes_it() -> None:
+    case = VECTORS["draws"][0]
+    shelf = Shelf(case["keys"])
+    card = Reader(shelf, now=lambda: NOW).draw(**case["draw"]) or {}
+    assert shelf.round_trips == 1
+    assert exposure("ada", card, card["arm"], 0) == {
+        "user_id": "ada",
+        "kind": "exposure",
+        "slot": "hero",
+        "decision_id": card["id"],
+        "shown": "story",
+        "position": 0,
+    }
+
+
+@pytest.mark.parametrize("value", [b"\xff\xfe", b"[" * 100_000, ResponseError("WRONGTYPE Operation against")])
+@pytest.mark.parametrize("key", ["tt:flags", "tt:policy"])
+def test_no_value_makes_a_draw_fail(key: str, value: object) -> None:
+    held = VECTORS["draws"][0]["keys"] | {key: value}
+    assert Reader(Shelf(held), now=lambda: NOW).draw("hero", "k1:0af1", 7) is None
 
 
 def test_a_read_is_one_round_trip() -> None:

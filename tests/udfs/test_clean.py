@@ -14,6 +14,7 @@ from schemas.durations import Millis
 from schemas.events import CODE, PULSE_BODY, Kind
 from schemas.formats import Format
 from schemas.rejects import Reason
+from schemas.settings import Exposures
 from udfs.clean import PULSE, Cleaner, Known, Row, unpacked
 from udfs.marks import NO_MOOD
 from udfs.pseudonym import pseudonymiser
@@ -28,12 +29,11 @@ def cleaner(form: Format = OURS, **changes: Any) -> Cleaner:
     """Give a cleaner that asks for consent, unless it is told otherwise."""
     settings = load(Path(), "local", {}, ["consent.unknown=[]"]).settings
     clean = replace(settings.clean, max_bytes=changes.pop("max_bytes", 1000), kept_bytes=16, **changes)
-    found = Cleaner.of(
-        replace(settings, clean=clean, formats=settings.formats | {clean.format: form}),
+    counters = Exposures(["nudge", "hero", "hero/story", "feed"])
+    return Cleaner.of(
+        replace(settings, clean=clean, formats=settings.formats | {clean.format: form}, exposures=counters),
         pseudonymiser(b"for-development-only", "k0"),
     )
-    found._marks._lanes = {"hero": 2}
-    return found
 
 
 def read(body: bytes | None, **changes: Any) -> Row:
@@ -71,10 +71,16 @@ def test_a_click_keeps_what_it_says_under_a_pseudonym() -> None:
     }
 
 
-def test_dwell_scroll_and_the_lane_of_a_capped_slot_travel_in_narrow_columns() -> None:
+def test_dwell_scroll_and_what_an_exposure_counts_for_travel_in_narrow_columns() -> None:
     assert consented('"user_id":"ada","kind":"dwell","dwell_ms":2500').dwell_ms == 2500
     assert consented('"user_id":"ada","kind":"scroll","scroll":0.75').scroll_permille == 750
-    assert consented('"user_id":"ada","kind":"exposure","slot":"hero","shown":"story"').lane == 2
+    story = consented('"user_id":"ada","kind":"exposure","slot":"hero","shown":"story"')
+    plain = consented('"user_id":"ada","kind":"exposure","slot":"hero","shown":"plain"')
+    feed = consented('"user_id":"ada","kind":"exposure","slot":"feed"')
+    # The slot's count and the arm's lie in one packed number, the second and the third of it.
+    assert (story.lane, story.mark) == (0, (1 << 20) + (1 << 40))
+    assert (plain.lane, plain.mark) == (0, 1 << 20)
+    assert (feed.lane, feed.mark) == (1, 1)
     assert consented('"user_id":"ada","kind":"exposure","slot":"home_feed"').lane == -1
     assert consented('"user_id":"ada","kind":"click","slot":"hero"').lane == -1
 
