@@ -18,7 +18,8 @@ from jobs.wiring.settings import load, render
 VERBS: Final = {
     "topics": ("jobs.topics", "show how the broker's topics differ from conf/topics.toml, and put them right"),
     "pulse": ("jobs.pulse", "keep every partition that jobs read moving, so that no window waits"),
-    "release": ("jobs.release", "publish a release of any channel, list what is in force"),
+    "release": ("jobs.release", "publish a release of any channel; list, compare, go back"),
+    "rules": ("jobs.rules", "check what happens when, try it on what was decided, and publish it"),
     "norms": ("jobs.norms", "count what is normal among all people, and publish it"),
     "segments": ("jobs.segments", "find groups of people who behave alike, and publish them"),
     "anomalies": ("jobs.anomalies", "learn what is easily told from all else, and publish it"),
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str], environ: MutableMapping[str, str], folder: Pa
     try:
         return _run(arguments, environ, folder)
     except Refusal as refusal:
-        print(f"trimtab: {refusal}", file=sys.stderr)
+        print("\n".join(f"trimtab: {line}" for line in str(refusal).splitlines()), file=sys.stderr)
         return REFUSED
     except KeyboardInterrupt:
         return INTERRUPTED

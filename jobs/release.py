@@ -1,19 +1,15 @@
 """Publish what the job decides by as releases, see what was published and what it changed, and go back."""
 
 import argparse
-import re
 from pathlib import Path
-from typing import Final
 
 from jobs.wiring import Refusal
-from jobs.wiring.publishing import Moment, now_ms, published, refusals, shown
+from jobs.wiring.publishing import moment, now_ms, published, refusals, shown
 from jobs.wiring.store import MANIFEST, Store, manifest_of
 from schemas.releases import FILES, Channel, Release
 from schemas.settings import Releases, Settings
 from udfs.differences import Side, differences
 from udfs.releases import RefusedRelease
-
-_LAST_MS: Final = 253_402_300_799_999  # of the year 9999, the last that can be written
 
 
 def main(settings: Settings, arguments: list[str]) -> int:
@@ -134,15 +130,6 @@ def _clock(moment: int) -> str:
     return f"{shown(moment)} ({moment})" if moment else "the start"
 
 
-def _moment(text: str) -> Moment:
-    named: dict[str, Moment] = {"now": "now", "start": "start"}
-    if text in named:
-        return named[text]
-    if not re.fullmatch(r"[0-9]{1,15}", text) or int(text) > _LAST_MS:
-        raise argparse.ArgumentTypeError(f'"{text}" is neither now, start, nor ms since 1970')
-    return int(text)
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m jobs release", description=__doc__)
     whats = parser.add_subparsers(dest="what", metavar="list|publish|rollback|diff", required=True)
@@ -150,7 +137,7 @@ def _parser() -> argparse.ArgumentParser:
     of_channel.add_argument("channel", metavar="CHANNEL", choices=sorted(FILES), help=", ".join(sorted(FILES)))
     publishing = argparse.ArgumentParser(add_help=False)
     publishing.add_argument(
-        "--effective-at", type=_moment, help="ms since 1970, now or start; if not given, releases.lead from now"
+        "--effective-at", type=moment, help="ms since 1970, now or start; if not given, releases.lead from now"
     )
     publishing.add_argument("--reason", default="", help="why, for those who read the list")
 

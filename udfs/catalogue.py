@@ -29,6 +29,7 @@ class Catalogue:
         features: (items, 3): popularity (0 to 1), quality (0 to 1), age_h (hours).
         available: Which items may be shown.
         rows: Item id -> its row.
+        reserved: Rule segment -> (items,) which of those that are for some segments only are for it.
     """
 
     version: str
@@ -38,6 +39,7 @@ class Catalogue:
     features: NDArray[np.float64]
     available: NDArray[np.bool_]
     rows: Mapping[str, int]
+    reserved: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
     _tables: dict[int, NDArray[np.intp]] = field(default_factory=dict, init=False, repr=False)
     _places: dict[tuple[str, ...], Mapping[str, int]] = field(default_factory=dict, init=False, repr=False)
 
@@ -69,6 +71,7 @@ class Catalogue:
             features=np.array([(item.popularity, item.quality, item.age_h) for item in items], dtype=np.float64),
             available=np.array([item.available for item in items], dtype=np.bool_),
             rows={item.id: row for row, item in enumerate(items)},
+            reserved=_reserved(items),
         )
 
     def interest_places(self, names: Sequence[str]) -> Mapping[str, int]:
@@ -85,6 +88,28 @@ class Catalogue:
             self._places[wanted] = {item: place[codes[row]] for item, row in self.rows.items() if codes[row] in place}
         return self._places[wanted]
 
+    def kept_from(self, segments: Sequence[str], items: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Say which items are not for people of some segments.
+
+        Args:
+            segments: (users,) the rule segment each is in.
+            items: (users, items) rows of the catalogue.
+
+        Returns:
+            (users, items).
+
+        >>> lines = b'{"id":"a","interest":"","popularity":1,"quality":1,"segments":["reader"]}'
+        >>> Catalogue.parse("c1", lines).kept_from(["reader", ""], np.array([[0], [0]])).tolist()
+        [[False], [True]]
+        """
+        found = np.zeros(items.shape, dtype=np.bool_)
+        if self.reserved:
+            restricted = np.logical_or.reduce(list(self.reserved.values()))
+            nobodys = np.zeros(len(self.ids), dtype=np.bool_)
+            for row, segment in enumerate(segments):
+                found[row] = (restricted & ~self.reserved.get(segment, nobodys))[items[row]]
+        return found
+
     @cached_property
     def prior(self) -> NDArray[np.float64]:
         """What an item is worth before anything is known about the user: popularity * quality, 0 to 1."""
@@ -95,6 +120,14 @@ class Catalogue:
         """Rows of the available items by falling prior; equals stand in the order of their ids."""
         rows = np.flatnonzero(self.available)
         return rows[np.argsort(-self.prior[rows], kind="stable")]
+
+    def popular(self, count: int) -> list[str]:
+        """Name the best items for everybody, best first."""
+        rows = self.ranked
+        if self.reserved:
+            rows = rows[~self.kept_from([""], rows[np.newaxis])[0]]
+        found: list[str] = self.ids[rows[:count]].tolist()
+        return found
 
     def candidates(self, count: int) -> NDArray[np.intp]:
         r"""The items worth scoring: one row of item rows per interest, and a last one for no interest.
@@ -127,6 +160,11 @@ class Catalogue:
             places[interest] = np.sort(np.concatenate([own, others]))
         places[-1] = best
         return self.ranked[places]
+
+
+def _reserved(items: Sequence[Item]) -> dict[str, NDArray[np.bool_]]:
+    names = sorted({segment for item in items for segment in item.segments})
+    return {name: np.array([name in item.segments for item in items], dtype=np.bool_) for name in names}
 
 
 def _items(version: str, payload: bytes) -> Iterator[Item]:

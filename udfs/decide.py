@@ -1,4 +1,4 @@
-"""What to adjust for each person now: one pure function from signals to decisions, read from top to bottom."""
+"""What to adjust for each person now: one pure function from facts to decisions, read from top to bottom."""
 
 from base64 import urlsafe_b64encode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -8,25 +8,27 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 from msgspec import Raw, Struct, json
-from msgspec.structs import astuple, fields
+from msgspec.structs import astuple, fields, replace
 from numpy.typing import NDArray
 
-from schemas.decisions import Card, Decision, SlotCard, Trace, Unfit, Versions, Why
+from schemas.decisions import Card, Decision, PolicyTable, SlotCard, Trace, Versions, Why
 from schemas.events import PULSE_USER
 from schemas.segments import RuleSegment
-from schemas.settings import Decide, Noise, SignalSettings
+from schemas.settings import Noise, SignalSettings
 from schemas.signals import Signals
-from schemas.slots import Rerank, Slot, Variant, capped
-from udfs.catalogue import Catalogue
+from schemas.slots import Content, Rerank
+from udfs import arms, content, defaults, lists
+from udfs.book import Book, Place
+from udfs.bundle import Bundle
 from udfs.choices import Choices
-from udfs.context import surroundings
+from udfs.facts import Facts, observed, recorded
+from udfs.in_force import InForce
+from udfs.learned import Learnt
 from udfs.moments import Columns
 from udfs.observe import Observer
-from udfs.rank import InForce, popular, rerank
-from udfs.variant import Chooser
+from udfs.parts import held_out
 
 VERSION: Final = 1
-RARE: Final = ("n_cart", "n_purchase", "n_rate")
 SIGNALS: Final = fields(Signals)
 
 _ID_BYTES: Final = 9
@@ -38,6 +40,15 @@ class Verdict(NamedTuple):
 
     The card of a pulse is that of everybody of whom nothing is known, and has no record; a person who is to be
     forgotten has neither.
+
+    Attributes:
+        card: for Redis.
+        record: for the topic.
+        expires: ms since 1970.
+        segment: the rule segment the person is in.
+        cluster: the k-means segment the person is in.
+        defaults: of a pulse: each rule segment and the card of those in it of whom nothing else is known.
+        table: of a pulse: what pages may draw from themselves, a `schemas.decisions.PolicyTable`.
     """
 
     card: str | None
@@ -45,36 +56,32 @@ class Verdict(NamedTuple):
     expires: int
     segment: str = ""
     cluster: int = 0
+    defaults: Sequence[tuple[str, str]] = ()
+    table: str | None = None
 
 
 class Decider:
     """Everything about deciding that stays the same from bundle to bundle."""
 
-    def __init__(
-        self,
-        slots: Mapping[str, Slot],
-        decide: Decide,
-        horizons: SignalSettings,
-        noise: Noise,
-        rules: Mapping[str, RuleSegment],
-    ) -> None:
-        """Take slots, when and how long decisions count, the signals' horizons, what is noise, and rule segments."""
-        self._conf = decide
+    def __init__(self, book: Book, horizons: SignalSettings, noise: Noise, rules: Mapping[str, RuleSegment]) -> None:
+        """Take what conf has authored, the signals' horizons, what is noise, and rule segments."""
+        self._book = book
         self._noise = noise
         self._observer = Observer(rules, horizons, noise)
-        self._reranks = {name: slot for name, slot in sorted(slots.items()) if isinstance(slot, Rerank)}
-        self._choosers = {
-            name: Chooser(name, slot, decide.seed) for name, slot in sorted(slots.items()) if isinstance(slot, Variant)
-        }
-        self._lanes = {name: lane for lane, name in enumerate(capped(dict(slots)))}
-        self._encode = json.Encoder().encode
+        self._segments = tuple(rules)
 
-    def __call__(self, moments: Columns, in_force: Sequence[tuple[NDArray[np.intp], InForce]]) -> list[Verdict]:
+    def __call__(
+        self,
+        moments: Columns,
+        in_force: Sequence[tuple[NDArray[np.intp], InForce]],
+        learnt: Sequence[Learnt | None] = (),
+    ) -> list[Verdict]:
         """Decide a bundle.
 
         Args:
             moments: the columns of `schemas.slices.Moment`, each of shape (n,).
             in_force: which rows are decided by which releases; the index arrays together cover 0 .. n-1.
+            learnt: what had been learned of arms when each row's session began; (): nothing.
 
         Returns:
             One verdict per row, in order.
@@ -82,127 +89,191 @@ class Decider:
         verdicts = [Verdict(None, None, end) for end in moments["slice_end"].tolist()]
         pulses = moments["user_id"] == PULSE_USER
         for rows, releases in in_force:
+            book = releases.book or self._book
             for row in rows[pulses[rows]].tolist():
-                verdicts[row] = self._default(moments["slice_end"][row].item(), releases)
+                known = learnt[row] if learnt else None
+                verdicts[row] = _for_all(self._segments, moments["slice_end"][row].item(), releases, book, known)
             people = rows[~pulses[rows] & ~moments["farewell"][rows]]
             if len(people):
                 taken = {name: column[people] for name, column in moments.items()}
-                for row, verdict in zip(people.tolist(), self._decide(taken, releases), strict=True):
+                facts = observed(taken, self._observer, self._noise, releases, book)
+                each = [learnt[row] for row in people.tolist()] if learnt else [None] * len(people)
+                for row, verdict in zip(people.tolist(), decided(facts, releases, book, each), strict=True):
                     verdicts[row] = verdict
         return verdicts
 
-    def _decide(self, moments: Columns, releases: InForce) -> Iterator[Verdict]:
-        """Decide for people: slot by slot for all of them, then card and record of each."""
-        computed = self._observer.signals(moments, releases.anomalies)
-        segments, spoken = self._observer.segments(moments)
-        clusters = (releases.clusters.assign(computed) if releases.clusters else np.zeros(len(segments), int)).tolist()
-        users, ends = moments["user_id"].tolist(), moments["slice_end"].tolist()
-        versions, expires = releases.versions(), [end + self._conf.valid for end in ends]
-        ids = decision_ids(users, ends, versions)
 
-        slots: list[dict[str, SlotCard]] = [{} for _ in ids]
-        traces: list[dict[str, Trace]] = [{} for _ in ids]
-        for name, choices in self._choices(moments, computed, ids, expires, releases):
-            for in_slots, in_traces, card, trace in zip(slots, traces, *choices, strict=True):
-                in_slots[name], in_traces[name] = card, trace
-        for row in np.flatnonzero(moments["robot"]).tolist():
-            slots[row] = self._impersonal(ids[row], expires[row], releases.catalogue, Why.ROBOT)
-            traces[row] = {}
+def again(records: Sequence[Decision], releases: InForce, book: Book, learnt: Sequence[Learnt | None]) -> list[str]:
+    """Make decisions again from their own records and the releases these name: the records, to the byte.
 
-        columns: dict[str, Iterable[Any]] = {
-            "user_id": users,
-            "v": repeat(VERSION),
-            "seq": ends,
-            "at": moments["last_ms"].tolist(),
-            "expires": expires,
-            # Written once, for card and record.
-            "slots": [Raw(self._encode(each)) for each in slots],
-            "ver": repeat(versions),
-            "signals": map(Signals, *(_listed(computed[field.name], field.default) for field in SIGNALS)),
-            "session": moments["session_start"].tolist(),
-            "clicked": moments["clicked"].tolist(),
-            "trace": traces,
-            "context": [surroundings(text)[0] for text in moments["context"].tolist()],
-            "segment": segments,
-            "cluster": clusters,
-            "spoken": spoken,
-            "account": moments["account"].tolist(),
-            "unfit": self._unfit(moments, computed["unusual"]),
-            "unmeasured": moments["unmeasured"].tolist(),
-        }
-        cards, records = (self._texts(kind, columns) for kind in (Card, Decision))
-        yield from map(Verdict, cards, records, expires, segments, clusters)
-
-    def _texts(self, kind: type[Struct], columns: Mapping[str, Iterable[Any]]) -> Iterator[str]:
-        """Write rows as JSON."""
-        rows = map(kind, *(columns[name] for name in kind.__struct_fields__))
-        return (self._encode(row).decode() for row in rows)
-
-    def _choices(
-        self, moments: Columns, computed: Columns, ids: list[str], expires: list[int], releases: InForce
-    ) -> Iterator[tuple[str, Choices]]:
-        """Choose for everybody, slot by slot."""
-        for name, slot in self._reranks.items():
-            ranked = rerank(slot, computed, moments["clicked"], releases)
-            if ranked is not None:
-                yield name, ranked.choices(_card_ids(ids, name), moments["clicked"].tolist(), expires)
-        users, sessions, none_shown = moments["user_id"].tolist(), moments["session_start"].tolist(), [0] * len(ids)
-        for name, chooser in self._choosers.items():
-            shown = moments["shown"][:, self._lanes[name]].tolist() if name in self._lanes else none_shown
-            yield name, chooser.choose(_card_ids(ids, name), users, sessions, shown, expires)
-
-    def _default(self, end: int, releases: InForce) -> Verdict:
-        """Decide for a pulse: what everybody gets of whom nothing is known."""
-        expires, versions = end + self._conf.valid, releases.versions()
-        (moment_id,) = decision_ids([PULSE_USER], [end], versions)
-        cards = self._impersonal(moment_id, expires, releases.catalogue, Why.DEFAULT)
-        card = Card(VERSION, end, end, expires, cards, versions)
-        return Verdict(self._encode(card).decode(), None, expires)
-
-    def _impersonal(
-        self, moment_id: str, expires: int, catalogue: Catalogue | None, reason: Why
-    ) -> dict[str, SlotCard]:
-        """Make the cards that take nobody's signals into account."""
-        lists = {
-            name: SlotCard(f"{moment_id}.{name}", "rerank", 1.0, reason, expires, items=items)
-            for name, slot in self._reranks.items()
-            if (items := popular(slot, catalogue))
-        }
-        return lists | {
-            name: chooser.default(f"{moment_id}.{name}", expires, reason) for name, chooser in self._choosers.items()
-        }
-
-    def _unfit(self, moments: Columns, unusual: NDArray[np.float64]) -> list[list[Unfit]]:
-        """Say for each row why learning leaves it out."""
-        marks = {
-            Unfit.CONSENT: moments["unlearned"],
-            Unfit.ROBOT: moments["robot"],
-            Unfit.CLIPPED: moments["n_clipped"] > 0,
-            # A purchase is unusual too, and what learning is for.
-            Unfit.OUTLIER: (np.abs(unusual) > self._noise.deviations) & (sum(moments[name] for name in RARE) == 0),
-        }
-        fit: list[Unfit] = []
-        rows = [fit] * len(unusual)
-        for reason, marked in marks.items():
-            for row in np.flatnonzero(marked).tolist():
-                rows[row] = [*rows[row], reason]
-        return rows
+    Args:
+        records: decisions that the same releases made.
+        releases: those they name.
+        book: the rulebook they name; what conf authored where they name none.
+        learnt: the release of `policy` that each names.
+    """
+    return [verdict.record or "" for verdict in decided(recorded(records, book), releases, book, learnt)]
 
 
-def decision_ids(users: Sequence[str], seqs: Sequence[int], versions: Versions) -> list[str]:
+def decided(facts: Facts, releases: InForce, book: Book, learnt: Sequence[Learnt | None]) -> Iterator[Verdict]:
+    """Decide for people: slot by slot for all of them, then card and record of each.
+
+    Args:
+        facts: of n people.
+        releases: those in force for all of them.
+        book: the rulebook in force.
+        learnt: what had been learned of arms when each one's session began.
+    """
+    ends, versions = facts.ends.tolist(), _versions(releases, learnt)
+    expires = [end + book.book.valid for end in ends]
+    ids = decision_ids(facts.users, ends, versions)
+    robots = np.flatnonzero(facts.robots).tolist()
+
+    bundle = Bundle(facts, releases, book, learnt, ids, expires)
+    slots: list[dict[str, SlotCard]] = [{} for _ in ids]
+    traces: list[dict[str, Trace]] = [{} for _ in ids]
+    for place in book.places:
+        choices = _chosen(place, bundle)
+        for in_slots, in_traces, card, trace in zip(slots, traces, *(choices or ([], [])), strict=bool(choices)):
+            in_slots[place.name], in_traces[place.name] = card, trace
+    for row in robots:
+        slots[row] = impersonal(ids[row], expires[row], releases, book, Why.ROBOT)
+        traces[row] = {}
+
+    columns: dict[str, Iterable[Any]] = {
+        "user_id": facts.users,
+        "v": repeat(VERSION),
+        "seq": ends,
+        "at": facts.at,
+        "expires": expires,
+        # Written once, for card and record.
+        "slots": [Raw(_encode(each)) for each in slots],
+        "ver": versions,
+        "signals": map(Signals, *(_listed(facts.columns[field.name], field.default) for field in SIGNALS)),
+        "session": facts.sessions.tolist(),
+        "clicked": facts.clicked,
+        "trace": traces,
+        "context": facts.contexts,
+        "segment": facts.columns["segment"].tolist(),
+        "cluster": facts.columns["cluster"].tolist(),
+        "spoken": facts.spoken,
+        "held": _held(facts),
+        "shown": _shown(facts, book.book.counters),
+        "asked": [[each.slot, *each.items] if each.slot else [] for each in facts.asked],
+        "account": facts.accounts,
+        "unfit": facts.unfit,
+        "unmeasured": facts.unmeasured,
+    }
+    cards, records = (_texts(kind, columns) for kind in (Card, Decision))
+    yield from map(Verdict, cards, records, expires, columns["segment"], columns["cluster"])
+
+
+def impersonal(moment_id: str, expires: int, releases: InForce, book: Book, reason: Why) -> dict[str, SlotCard]:
+    """Make the cards that take nobody's signals into account."""
+    found: dict[str, SlotCard] = {}
+    for place in book.places:
+        why = Why.OFF if _is_off(place, releases) else reason
+        card_id = f"{moment_id}.{place.name}"
+        if isinstance(place.slot, Rerank):
+            card = lists.impersonal(place, card_id, expires, why, releases.catalogue)
+            if card:
+                found[place.name] = card
+        elif isinstance(place.slot, Content):
+            found[place.name] = content.impersonal(place, card_id, expires, why)
+        else:
+            found[place.name] = arms.impersonal(place, card_id, expires, why)
+    return found
+
+
+def _chosen(place: Place, bundle: Bundle) -> Choices | None:
+    """Choose in one slot for everybody; None where there is nothing to show."""
+    reasons: NDArray[np.object_] = np.full(len(bundle.ids), None, dtype=np.object_)
+    reasons[held_out(bundle.book.book.holdout, bundle.facts.users)] = Why.HOLDOUT
+    if bundle.off(place):
+        reasons[:] = Why.OFF
+    if isinstance(place.slot, Rerank):
+        return lists.choose(place, bundle, reasons)
+    if isinstance(place.slot, Content):
+        return content.choose(place, bundle, reasons)
+    return arms.choose(place, bundle, reasons)
+
+
+def _is_off(place: Place, releases: InForce) -> bool:
+    return releases.switches is not None and releases.switches.off(place.name)
+
+
+def _for_all(segments: tuple[str, ...], end: int, releases: InForce, book: Book, learnt: Learnt | None) -> Verdict:
+    """Decide for a pulse: what those get of whom nothing is known, or just a segment, and what pages draw from.
+
+    The card of everybody is also where a slot falls that somebody has stopped, so no rule and no policy speaks in it.
+    """
+    expires = end + book.book.valid
+    (versions,) = _versions(releases, [learnt])
+    users = [PULSE_USER, *(f"seg:{name}" for name in segments)]
+    moment_id, *ids = decision_ids(users, [end] * len(users), [versions] * len(users))
+    everybody = impersonal(moment_id, expires, releases, book, Why.DEFAULT)
+    ground = defaults.ground(segments, end, releases, book, learnt)
+    cards = [
+        (name, Card(VERSION, end, end, expires, defaults.dated(slots, each, expires), versions, segment=name))
+        for name, each, slots in zip(segments, ids, defaults.segment_cards(ground), strict=True)
+    ]
+    table = PolicyTable(
+        VERSION, end, expires, book.book.seed, defaults.chances(ground), versions, defaults.held_out(book)
+    )
+    return Verdict(
+        card=_encode(Card(VERSION, end, end, expires, everybody, versions)).decode(),
+        record=None,
+        expires=expires,
+        defaults=[(name, _encode(card).decode()) for name, card in cards],
+        table=_encode(table).decode(),
+    )
+
+
+def _versions(releases: InForce, learnt: Sequence[Learnt | None]) -> list[Versions]:
+    """Name the releases that decide each row."""
+    shared = releases.versions()
+    named = {each: replace(shared, policy=each) for each in {known.version for known in learnt if known}}
+    return [named[known.version] if known else shared for known in learnt]
+
+
+def decision_ids(users: Sequence[str], seqs: Sequence[int], versions: Sequence[Versions]) -> list[str]:
     """Name decisions by what they were made from, so that a restart gives them the same names.
 
-    >>> decision_ids(["k0:ada", "k0:bob"], [1767225600000] * 2, Versions("c1", "m1"))
-    ['q2LX4_f8_puY', '-mheLo0sY9kF']
+    >>> decision_ids(["k0:ada", "k0:bob"], [1767225600000] * 2, [Versions("c1", "m1")] * 2)
+    ['EJTNFX1hdn9I', 'C6uQa53BjpDw']
     """
-    releases = "|".join(str(version) for version in (*astuple(versions), VERSION))
+    # As many objects as there are different ones, see `_versions`.
+    releases = {id(each): "|".join(str(version) for version in (*astuple(each), VERSION)) for each in versions}
     digests = (
-        blake2b(f"{user}|{seq}|{releases}".encode(), digest_size=_ID_BYTES).digest()
-        for user, seq in zip(users, seqs, strict=True)
+        blake2b(f"{user}|{seq}|{releases[id(each)]}".encode(), digest_size=_ID_BYTES).digest()
+        for user, seq, each in zip(users, seqs, versions, strict=True)
     )
     # Nine bytes are twelve letters, none of them shared with the next nine: so all are written at once.
     letters = urlsafe_b64encode(b"".join(digests)).decode()
     return [letters[start : start + _ID_LETTERS] for start in range(0, len(letters), _ID_LETTERS)]
+
+
+def _held(facts: Facts) -> list[dict[str, int]]:
+    """Write down since when the cases of rules have held that have to for a while."""
+    if not facts.held:
+        return [{}] * len(facts.users)
+    names, columns = list(facts.held), [column.tolist() for column in facts.held.values()]
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _shown(facts: Facts, counters: Sequence[str]) -> list[dict[str, list[int]]]:
+    """Write down what was ever shown, by counter."""
+    found: list[dict[str, list[int]]] = [{}] * len(facts.users)
+    for row in np.flatnonzero(facts.shown.any(axis=(1, 2))).tolist():
+        said = facts.shown[row].tolist()
+        found[row] = {name: each for name, each in zip(counters, said, strict=True) if any(each)}
+    return found
+
+
+def _texts(kind: type[Struct], columns: Mapping[str, Iterable[Any]]) -> Iterator[str]:
+    """Write rows as JSON."""
+    rows = map(kind, *(columns[name] for name in kind.__struct_fields__))
+    return (_encode(row).decode() for row in rows)
 
 
 def _listed(column: NDArray[Any], neutral: float) -> list[Any]:
@@ -212,5 +283,4 @@ def _listed(column: NDArray[Any], neutral: float) -> list[Any]:
     return listed.tolist()  # type: ignore[no-any-return]  # of an object array it is Any
 
 
-def _card_ids(ids: list[str], name: str) -> list[str]:
-    return [f"{moment_id}.{name}" for moment_id in ids]
+_encode = json.Encoder().encode

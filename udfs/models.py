@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Final, Self
 
 import numpy as np
@@ -25,11 +24,13 @@ class Model:
 
     Attributes:
         version: The release, `m1`, `m2` ...
-        forest: Its trees.
+        forest: Its trees, for scores.
+        booster: LightGBM's own reading of the same text, for what a score is made of.
     """
 
     version: str
     forest: Forest
+    booster: Booster
 
     @classmethod
     def parse(cls, version: str, text: str, manifest: Manifest) -> Self:
@@ -44,15 +45,37 @@ class Model:
             manifest: Its feature names and golden rows.
 
         Raises:
-            RefusedRelease: The text is no model, sees other features than ours, or scores its golden rows otherwise.
+            RefusedRelease: The text is no model, sees other features than ours, or scores its golden rows otherwise,
+                be it by what the scores are made of.
         """
         _check_features(version, "its manifest", manifest.features)
         read = trees.read(version, text, len(FEATURES))
         _check_features(version, "the model", read.features)
-        model = cls(version, Forest.of(read))
-        for score in (partial(_load(version, text).predict, num_threads=1), model.forest.score):
+        model = cls(version, Forest.of(read), _load(version, text))
+        for score in (model._predicted, model.forest.score, model._added_up):
             _check_golden(version, score, manifest.golden)
         return model
+
+    def contributions(self, rows: Column) -> Column:
+        """Say what raw scores are made of; a row's numbers do not depend on the rows beside it.
+
+        Each feature's contribution is its Shapley value: what knowing it adds to the expected score, over all orders
+        of getting to know them (TreeSHAP; Lundberg, Erion and Lee, arXiv 1802.03888, algorithm 2).
+
+        Args:
+            rows: (rows, features), finite.
+
+        Returns:
+            (rows, features + 1): of each feature, and last what the model says of nobody in particular. A row's sum is
+            its raw score.
+        """
+        return np.asarray(self.booster.predict(rows, pred_contrib=True, num_threads=1))
+
+    def _predicted(self, rows: Column) -> Column:
+        return np.asarray(self.booster.predict(rows, num_threads=1))
+
+    def _added_up(self, rows: Column) -> Column:
+        return self.forest.scale(self.contributions(rows).sum(axis=1))
 
 
 def golden(text: str, rows: Column) -> Manifest:

@@ -1,20 +1,18 @@
 """Which items come first for a person: a cheap choice of candidates, then a model's order of those."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.decisions import SlotCard, Trace, Versions, Why
+from schemas.decisions import Why
 from schemas.signals import FEATURES, USER_FEATURES
 from schemas.slots import Rerank
 from udfs.catalogue import Catalogue
-from udfs.choices import Choices
-from udfs.clusters import Clusters
-from udfs.detectors.isolation import IsolationForest
+from udfs.in_force import InForce
 from udfs.models import Model
 from udfs.smooth import Column
 
@@ -27,25 +25,6 @@ _ITEM_PLACES: Final = range(len(USER_FEATURES), len(FEATURES))
 
 
 @dataclass(frozen=True, eq=False)
-class InForce:
-    """The releases that decide a row; an absent one was not there."""
-
-    catalogue: Catalogue | None = None
-    model: Model | None = None
-    clusters: Clusters | None = None
-    anomalies: IsolationForest | None = None
-
-    def versions(self) -> Versions:
-        """Name them, as cards and records do."""
-        return Versions(
-            catalogue=self.catalogue.version if self.catalogue else None,
-            model=self.model.version if self.model else None,
-            segments=self.clusters.version if self.clusters else None,
-            anomalies=self.anomalies.version if self.anomalies else None,
-        )
-
-
-@dataclass(frozen=True, eq=False)
 class Ranked:
     """One slot's lists for a bundle of users.
 
@@ -55,6 +34,10 @@ class Ranked:
         candidates: (users, candidates) rows of the catalogue, in the prefilter's order.
         scores: (users, candidates) what the order follows.
         order: (users, length) places among the candidates, best first; equal scores stay in the prefilter's order.
+        own: How many of the candidates are the prefilter's, or the page's; those after them were added for rules.
+        positions: (users, candidates) where the page has them; None where the candidates are the prefilter's.
+        absent: (users, candidates) what only fills up the row of a page that has fewer, or must not be shown.
+        unknown: Per user, the page's items that the catalogue does not hold, in the page's order.
     """
 
     reason: Why
@@ -62,28 +45,15 @@ class Ranked:
     candidates: NDArray[np.intp]
     scores: Column
     order: NDArray[np.intp]
+    own: int
+    positions: Column | None = None
+    absent: NDArray[np.bool_] | None = None
+    unknown: Sequence[list[str]] = ()
 
     def items(self) -> list[list[str]]:
         """Per user, the item ids, best first."""
         chosen: list[list[str]] = self.ids[np.take_along_axis(self.candidates, self.order, axis=1)].tolist()
         return chosen
-
-    def choices(self, card_ids: Sequence[str], clicked: Sequence[str], expires: Sequence[int]) -> Choices:
-        """Make cards and traces. The order is certain, so its probability is 1.
-
-        Args:
-            card_ids: The decisions' ids.
-            clicked: The item each user clicked last, "" if none.
-            expires: ms since 1970.
-        """
-        among = self.candidates.shape[1]
-        scores = np.take_along_axis(self.scores, self.order, axis=1).tolist()
-        words = ([f"clicked:{item}" if item else "nothing clicked yet"] for item in clicked)
-        cards = [
-            SlotCard(card_id, "rerank", 1.0, self.reason, end, items, why=why)
-            for card_id, end, items, why in zip(card_ids, expires, self.items(), words, strict=True)
-        ]
-        return Choices(cards, [Trace(candidates=among, scores=of_items) for of_items in scores])
 
 
 def rerank(slot: Rerank, signals: Mapping[str, NDArray[Any]], clicked: Clicked, in_force: InForce) -> Ranked | None:
@@ -110,18 +80,94 @@ def rerank(slot: Rerank, signals: Mapping[str, NDArray[Any]], clicked: Clicked, 
         candidates=candidates,
         scores=scores,
         order=np.argsort(-scores, axis=1, kind="stable")[:, : slot.length],
+        own=candidates.shape[1],
     )
 
 
-@lru_cache(maxsize=64)
+def answered(
+    lists: Sequence[Sequence[str]], signals: Mapping[str, NDArray[Any]], clicked: Clicked, in_force: InForce
+) -> Ranked | None:
+    """Order the lists that pages have, each for its user: what is not available is left out, the unknown comes last.
+
+    Args:
+        lists: Per user, item ids as the page has them, each once.
+        signals: As for `rerank`.
+        clicked: As for `rerank`.
+        in_force: As for `rerank`.
+
+    Returns:
+        The lists, or None where there is no catalogue.
+    """
+    catalogue, model = in_force.catalogue, in_force.model
+    if catalogue is None:
+        return None
+    places = [[(place, item) for place, item in enumerate(items) if item in catalogue.rows] for items in lists]
+    shape = len(lists), max(map(len, places), default=0)
+    candidates, positions = np.zeros(shape, dtype=np.intp), np.zeros(shape)
+    absent = np.ones(shape, dtype=np.bool_)
+    for row, known in enumerate(places):
+        candidates[row, : len(known)] = [catalogue.rows[item] for _, item in known]
+        positions[row, : len(known)] = [place for place, _ in known]
+        absent[row, : len(known)] = False
+    absent |= ~catalogue.available[candidates]
+    if model:
+        table = features(signals, clicked, catalogue, candidates, positions)
+        scores = model.forest.score(table.reshape(-1, table.shape[-1])).reshape(shape)
+    else:
+        scores = catalogue.prior[candidates]
+    return Ranked(
+        reason=Why.SCORE if model else Why.POPULAR,
+        ids=catalogue.ids,
+        candidates=candidates,
+        scores=scores,
+        order=np.argsort(np.where(absent, np.inf, -scores), axis=1, kind="stable"),
+        own=shape[1],
+        positions=positions,
+        absent=absent,
+        unknown=[[item for item in items if item not in catalogue.rows] for items in lists],
+    )
+
+
+def added(
+    ranked: Ranked, items: Sequence[int], signals: Mapping[str, NDArray[Any]], clicked: Clicked, in_force: InForce
+) -> Ranked:
+    """Put some items behind everybody's candidates, scored as they are.
+
+    Args:
+        ranked: Lists.
+        items: Rows of the catalogue.
+        signals: As for `rerank`.
+        clicked: As for `rerank`.
+        in_force: As for `rerank`.
+    """
+    catalogue, model = in_force.catalogue, in_force.model
+    if not items or catalogue is None:
+        return ranked
+    more = np.tile(np.array(items, dtype=np.intp), (len(ranked.candidates), 1))
+    if model:
+        table = features(signals, clicked, catalogue, more)
+        scores = model.forest.score(table.reshape(-1, table.shape[-1])).reshape(more.shape)
+    else:
+        scores = catalogue.prior[more]
+    return replace(
+        ranked,
+        candidates=np.hstack([ranked.candidates, more]),
+        scores=np.hstack([ranked.scores, scores]),
+        positions=None if ranked.positions is None else np.hstack([ranked.positions, np.zeros(more.shape)]),
+    )
+
+
 def popular(slot: Rerank, catalogue: Catalogue | None) -> list[str] | None:
-    """Order a slot's items for those of whom nothing is known; None where there is nothing to show."""
-    ranked = rerank(slot, {}, [""], InForce(catalogue, None))
-    return ranked.items()[0] if ranked else None
+    """Give the best items for those of whom nothing is known; None where there is nothing to show."""
+    return catalogue.popular(slot.length) or None if catalogue else None
 
 
 def features(
-    signals: Mapping[str, NDArray[Any]], clicked: Clicked, catalogue: Catalogue, items: NDArray[np.intp]
+    signals: Mapping[str, NDArray[Any]],
+    clicked: Clicked,
+    catalogue: Catalogue,
+    items: NDArray[np.intp],
+    positions: Column | None = None,
 ) -> Column:
     """Put users and items side by side, as a model sees them.
 
@@ -130,6 +176,7 @@ def features(
         clicked: The item each user clicked last, "" if none.
         catalogue: Where the items come from.
         items: (users, items) rows of the catalogue.
+        positions: (users, items) where a page has them; None where it has none.
 
     Returns:
         (users, items, len(FEATURES)) in the order of `FEATURES`.
@@ -137,6 +184,8 @@ def features(
     last = _last(catalogue, clicked)[:, np.newaxis]
     of_users = [column[:, np.newaxis] for column in _of_users(signals)]
     of_items = _of_items(catalogue, items, _interests(catalogue, last), items == last)
+    if positions is not None:
+        of_items[-1] = positions
     table = np.empty((*items.shape, len(FEATURES)))
     for place, column in enumerate([*of_users, *of_items]):
         table[:, :, place] = column
@@ -179,7 +228,7 @@ def _of_items(
 ) -> list[NDArray[Any]]:
     """Give the columns of `ITEM_FEATURES`, each as `items`, beside the interest and the item somebody clicked last."""
     same_interest = (catalogue.codes[items] == interests) & (interests != _UNKNOWN)
-    return [*np.moveaxis(catalogue.features[items], -1, 0), same_interest, clicked]
+    return [*np.moveaxis(catalogue.features[items], -1, 0), same_interest, clicked, np.zeros(items.shape)]
 
 
 def _last(catalogue: Catalogue, clicked: Clicked) -> NDArray[np.intp]:

@@ -51,6 +51,31 @@ class Trees(NamedTuple):
     features: list[str]
 
 
+def leaf_numbers(trees: Trees, rows: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Say in which leaf of each tree rows end.
+
+    Args:
+        trees: as `read` gives them.
+        rows: (n, features), finite.
+
+    Returns:
+        (n, trees) numbers from 0 on, each tree's own.
+
+    >>> stump = Tree(np.array([0]), np.array([0.5]), np.array([-1]), np.array([-2]), np.array([0.1, 0.9]))
+    >>> leaf_numbers(Trees((stump,), "", ["x"]), np.array([[0.5], [0.6]])).tolist()
+    [[0], [1]]
+    """
+    found = np.empty((len(rows), len(trees.trees)), dtype=np.intp)
+    for place, tree in enumerate(trees.trees):
+        node = np.full(len(rows), 0 if len(tree.feature) else -1, dtype=np.intp)
+        while (inner := np.flatnonzero(node >= 0)).size:
+            at = node[inner]
+            lower = rows[inner, tree.feature[at]] <= tree.threshold[at]
+            node[inner] = np.where(lower, tree.left[at], tree.right[at])
+        found[:, place] = -1 - node
+    return found
+
+
 def read(version: str, text: str, features: int) -> Trees:
     r"""Read a model text; refuse one that is not whole.
 

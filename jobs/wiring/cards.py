@@ -112,6 +112,15 @@ class Cards:
         """The key of the card for everybody who has none of their own."""
         return f"{self._conf.prefix}:default:d"
 
+    def segment_key(self, segment: str) -> str:
+        """Name the key of the card for those in a rule segment who have none of their own."""
+        return f"{self._conf.prefix}:seg:{segment}:d"
+
+    @property
+    def policy_key(self) -> str:
+        """The key of the table that pages draw from themselves."""
+        return f"{self._conf.prefix}:policy"
+
     @property
     def heartbeat_key(self) -> str:
         """The key that says how far the pipeline has come."""

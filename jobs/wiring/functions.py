@@ -19,9 +19,12 @@ from jobs.wiring.geo import place_lookup
 from jobs.wiring.keys import key_ring, sealed
 from jobs.wiring.releases import Follower, Loaded
 from jobs.wiring.serving import Memberships, Move, Serving, Told
+from schemas.events import PULSE_USER
+from schemas.segments import MAX_RULES
 from schemas.settings import Redis as RedisSettings
 from schemas.settings import Settings
 from schemas.slices import TEXTS
+from udfs.book import Book, authored
 from udfs.clean import Cleaner, Known, unpacked
 from udfs.decide import Decider
 from udfs.moments import unpacked as unpacked_moments
@@ -51,6 +54,7 @@ _NARROW: dict[str, tuple[DataType, type[np.generic]]] = {
     "stride": (DataTypes.BOOLEAN(), np.bool_),
     "clicked": (DataTypes.STRING(), np.object_),
     "context": (DataTypes.STRING(), np.object_),
+    "asked": (DataTypes.STRING(), np.object_),
     "record": (DataTypes.STRING(), np.object_),
 }
 """The columns of udfs.clean.Row, but for `others`: as Flink and as numpy know them."""
@@ -168,13 +172,8 @@ class Decide(ScalarFunction):  # type: ignore[misc]  # pyflink ships no types
             follower: of the releases.
             serve: whether decisions go to Redis.
         """
-        self._settings = (
-            settings.slots,
-            settings.decide,
-            settings.signals,
-            settings.noise,
-            settings.segments.rules,
-        )
+        self._authored = authored(settings)
+        self._settings = (settings.signals, settings.noise, settings.segments.rules)
         self._follower = follower
         self._redis = _served(settings) if serve else None
 
@@ -184,7 +183,7 @@ class Decide(ScalarFunction):  # type: ignore[misc]  # pyflink ships no types
 
     def open(self, function_context: FunctionContext) -> None:
         """Prepare decider, writer and metrics once per worker; the connection opens with the first write."""
-        self._decider = Decider(*self._settings)
+        self._decider = Decider(Book.of(None, self._authored), *self._settings)
         self._serving = None
         if self._redis:
             cards = _cards(self._redis)
@@ -197,7 +196,10 @@ class Decide(ScalarFunction):  # type: ignore[misc]  # pyflink ships no types
         *known, spoken = columns
         moments = moments_of(TEXTS, known) | spoken_of(spoken)
         self._follower.refresh()
-        verdicts = self._decider(moments, self._follower.at(moments["slice_end"]))
+        # A pulse has no session, and shows what is known now.
+        ends, pulses = moments["slice_end"], moments["user_id"] == PULSE_USER
+        learnt = self._follower.learnt(np.where(pulses, ends, moments["session_start"]))
+        verdicts = self._decider(moments, self._follower.at(ends), learnt)
         failures = self._serving.serve(moments, verdicts) if self._serving else [None] * len(verdicts)
         return pd.DataFrame(
             {
@@ -217,10 +219,11 @@ class Decide(ScalarFunction):  # type: ignore[misc]  # pyflink ships no types
 
 
 class Observe(ScalarFunction):  # type: ignore[misc]  # pyflink ships no types
-    """`observe(context, arrays ...)`: what speaks for and against each rule segment, see udfs.observe."""
+    """`observe(context, arrays ...)`: what speaks for and against each rule segment and case, see udfs.observe."""
 
     def __init__(self, settings: Settings, follower: Follower) -> None:
-        """Keep what a worker needs, and where a release of anomalies comes from."""
+        """Keep what a worker needs, and where releases of anomalies and rules come from."""
+        self._authored = authored(settings)
         self._settings = (settings.segments.rules, settings.signals, settings.noise)
         self._follower = follower
 
@@ -232,6 +235,7 @@ class Observe(ScalarFunction):  # type: ignore[misc]  # pyflink ships no types
         """Prepare the observer once per worker."""
         del function_context
         self._observer = Observer(*self._settings)
+        self._book = Book.of(None, self._authored)
 
     def eval(self, *columns: "pd.Series[Any]") -> "pd.Series[Any]":
         """Observe a bundle of moments."""
@@ -239,9 +243,8 @@ class Observe(ScalarFunction):  # type: ignore[misc]  # pyflink ships no types
         self._follower.refresh()
         bits = np.zeros(len(columns[0]), dtype=np.int64)
         for rows, releases in self._follower.at(moments["slice_end"]):
-            bits[rows] = self._observer.bits(
-                {name: column[rows] for name, column in moments.items()}, releases.anomalies
-            )
+            taken = {name: column[rows] for name, column in moments.items()}
+            bits[rows] = self._observer.bits(taken, releases.anomalies, releases.book or self._book)
         return pd.Series(bits)
 
     def close(self) -> None:
@@ -310,14 +313,20 @@ def moments_of(texts: Sequence[str], columns: Sequence["pd.Series[Any]"]) -> dic
 
 
 def spoken_of(column: "pd.Series[Any]") -> dict[str, NDArray[np.int64]]:
-    """Unpack what speaks for and against rule segments, and when each last did.
+    """Unpack what speaks for and against rule segments, when each last did, and when cases of rules last did not hold.
 
-    >>> found = spoken_of(pd.Series([np.array([3, 10, 20, 30, 40])]))
-    >>> {name: array.tolist() for name, array in found.items()}
-    {'bits': [3], 'entered': [[10, 30]], 'left': [[20, 40]]}
+    >>> found = spoken_of(pd.Series([np.arange(1 + 2 * MAX_RULES + 4)]))
+    >>> {name: array[:, :2].tolist() for name, array in found.items() if name != "bits"}
+    {'entered': [[1, 3]], 'left': [[2, 4]], 'unheld': [[17, 18]]}
     """
     table = _table(column)
-    return {"bits": table[:, 0], "entered": table[:, 1::2], "left": table[:, 2::2]}
+    until = 1 + 2 * MAX_RULES
+    return {
+        "bits": table[:, 0],
+        "entered": table[:, 1:until:2],
+        "left": table[:, 2:until:2],
+        "unheld": table[:, until:],
+    }
 
 
 def _table(column: "pd.Series[Any]") -> NDArray[Any]:

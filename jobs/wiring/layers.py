@@ -8,12 +8,12 @@ from importlib.resources.abc import Traversable
 from typing import Any, Final
 
 from jobs.wiring import Refusal
+from jobs.wiring.lines import Path, keys, lines
 
-Path = tuple[str, ...]
 Table = dict[str, Any]
 
 BASE: Final = "base"
-SINGLE: Final = ("slots", "segments", "topics", "formats")
+SINGLE: Final = ("slots", "rules", "experiments", "segments", "topics", "formats")
 """Files that hold one table each, of their own name."""
 
 SET: Final = "--set"
@@ -21,7 +21,7 @@ _VARIABLE: Final = "TRIMTAB__"
 
 
 class BadSettings(Refusal):
-    """A setting is unknown, missing, or not what it should be; the message says where."""
+    """Settings are unknown, missing, or not what they should be; the message says where, a line for each."""
 
 
 class Typed(str):
@@ -51,17 +51,22 @@ class Layers:
         self.table: Table = {}
         self.order: list[str] = []
         self._origins: dict[Path, str] = {}
+        self._texts: dict[str, str] = {}
 
-    def lay(self, origin: str, table: Table) -> None:
-        """Lay a table on top."""
+    def lay(self, origin: str, table: Table, text: str = "") -> None:
+        """Lay a table on top; `text` is what it was read from, where that is a file."""
         self.order.append(origin)
+        self._texts[origin] = text
         self._lay(origin, table, self.table, ())
 
     def origin(self, path: Path) -> str:
         """Say who set a path, or who first wrote the table it is missing from."""
-        while path and path not in self._origins:
-            path = path[:-1]
-        return self._origins.get(path, f"conf/{BASE}.toml")
+        return self._origins.get(self._written(path), f"conf/{BASE}.toml")
+
+    def place(self, path: Path) -> str:
+        """Say the same, with the line where that is a file."""
+        origin = self.origin(path)
+        return _place(origin, self._texts.get(origin, ""), self._written(path))
 
     def last(self, paths: Iterable[Path]) -> Path:
         """Pick the path that was set by the topmost layer: the one to correct."""
@@ -76,6 +81,11 @@ class Layers:
             found.append(next((key for key in keys if key.lower() == step.lower()), step.lower()))
             table = keys.get(found[-1])
         return tuple(found)
+
+    def _written(self, path: Path) -> Path:
+        while path and path not in self._origins:
+            path = path[:-1]
+        return path
 
     def _lay(self, origin: str, table: Table, onto: Table, at: Path) -> None:
         for key, value in table.items():
@@ -102,11 +112,12 @@ def stacked(root: Traversable, env: str, environ: Mapping[str, str], overrides: 
         raise BadSettings(f'conf/{env}.toml: there is no environment "{env}"; there are: {", ".join(there) or "none"}')
     layers = Layers()
     for name in (BASE, *SINGLE, env):
-        table = _parsed(conf / f"{name}.toml", f"conf/{name}.toml")
+        origin = f"conf/{name}.toml"
+        table, text = _parsed(conf / f"{name}.toml", origin)
         for key in table if name in SINGLE else ():
             if key != name:
-                raise BadSettings(f"conf/{name}.toml: {dotted((key,))}: only [{name}] belongs here")
-        layers.lay(f"conf/{name}.toml", table)
+                raise BadSettings(f"{_place(origin, text, (key,))}: {dotted((key,))}: only [{name}] belongs here")
+        layers.lay(origin, table, text)
     for variable in sorted(environ):
         if variable.upper().startswith(_VARIABLE):
             path = layers.spelled(tuple(variable[len(_VARIABLE) :].split("__")))
@@ -136,29 +147,31 @@ def dotted(path: Path) -> str:
     return ".".join(key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key) for key in path)
 
 
-def _parsed(file: Traversable, origin: str) -> Table:
+def _place(origin: str, text: str, path: Path) -> str:
+    line = lines(text).get(path)
+    return f"{origin}:{line}" if line else origin
+
+
+def _parsed(file: Traversable, origin: str) -> tuple[Table, str]:
     try:
         text = file.read_bytes().decode()
-        return tomllib.loads(text)
+        return tomllib.loads(text), text
     except FileNotFoundError as error:
         raise BadSettings(f"{origin}: there is no such file; it belongs in the folder conf/") from error
     except UnicodeDecodeError as error:
         raise BadSettings(f"{origin}: not UTF-8 at byte {error.start}; save it as UTF-8") from error
     except tomllib.TOMLDecodeError as error:
-        last = f"at line {len(text.splitlines())}, the last"
-        raise BadSettings(f"{origin}: not TOML: {error}".replace("at end of document", last)) from error
+        sentence = str(error).replace("at end of document", f"at line {len(text.splitlines())}, the last")
+        line = re.search(r"at line ([0-9]+)", sentence)
+        raise BadSettings(f"{origin}{f':{line[1]}' if line else ''}: not TOML: {sentence}") from error
 
 
 def _assignment(override: str) -> tuple[Path, str]:
     name, equals, value = override.partition("=")
     try:
-        table: object = tomllib.loads(f"{name} = 0") if equals else None
+        path = keys(name) if equals else ()
     except tomllib.TOMLDecodeError:
-        table = None
-    path: Path = ()
-    while isinstance(table, dict) and len(table) == 1:
-        ((key, table),) = table.items()
-        path += (key,)
+        path = ()
     if not path:
         raise BadSettings(f"{SET}: {json.dumps(name)}: expected section.key=value, such as decide.refresh=10s")
     return path, value

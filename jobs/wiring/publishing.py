@@ -1,12 +1,13 @@
 """What a verb that has learned something does with it: try it, publish it, say from when on it counts."""
 
 import argparse
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from textwrap import shorten
-from typing import Literal
+from typing import Final, Literal
 
 from jobs.wiring import Refusal
 from jobs.wiring.store import Store, trial
@@ -17,6 +18,8 @@ from udfs.releases import RefusedRelease
 
 Moment = Literal["now", "start"] | int
 """From when on a release counts: at once, from the start of time, or ms since 1970."""
+
+_LAST_MS: Final = 253_402_300_799_999  # of the year 9999, the last that can be written
 
 
 def published(
@@ -100,3 +103,17 @@ def duration(text: str) -> Millis:
         return Millis.parse(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def moment(text: str) -> Moment:
+    """Read from the command line from when on a release counts.
+
+    >>> moment("start"), moment("1767225600250")
+    ('start', 1767225600250)
+    """
+    named: dict[str, Moment] = {"now": "now", "start": "start"}
+    if text in named:
+        return named[text]
+    if not re.fullmatch(r"[0-9]{1,15}", text) or int(text) > _LAST_MS:
+        raise argparse.ArgumentTypeError(f'"{text}" is neither now, start, nor ms since 1970')
+    return int(text)

@@ -12,17 +12,26 @@ from numpy.typing import NDArray
 from jobs.wiring.model_trial import Trial
 from jobs.wiring.store import INDEX, LOADERS, Mark, Payload, Store, channel_of, location, text_of, trial
 from schemas.releases import Channel, Manifest, Release
-from udfs.catalogue import Catalogue
-from udfs.clusters import Clusters
-from udfs.detectors.isolation import IsolationForest
+from udfs.in_force import InForce
+from udfs.learned import Learnt
 from udfs.models import Model
 from udfs.noise import Norms
-from udfs.rank import InForce
 from udfs.releases import RefusedRelease
 
 __all__ = ["Follower", "Loaded", "Store", "trial"]
 
 _HOUR_MS: Final = 3_600_000
+
+_FIELD: Final[Mapping[Channel, str]] = {
+    "catalogue": "catalogue",
+    "model": "model",
+    "norms": "norms",
+    "anomalies": "anomalies",
+    "segments": "clusters",
+    "rules": "book",
+    "flags": "switches",
+}
+"""Where a channel's release stands in `Loaded`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +121,7 @@ class Follower:
         self._loaded = {version: release for version, release in self._loaded.items() if version in kept}
 
     def at(self, moments: NDArray[np.int64]) -> list[tuple[NDArray[np.intp], Loaded]]:
-        """Say which releases count for each row: the newest with `effective_at` <= its moment.
+        """Say which releases count for a row, the newest with `effective_at` <= its moment; for `policy`: `learnt`.
 
         Args:
             moments: (rows,) slice ends, or event times, ms since 1970.
@@ -121,7 +130,9 @@ class Follower:
             Row numbers, ascending, and the releases in force for them; together they are all rows.
         """
         places = {
-            name: np.searchsorted(channel.effective, moments, side="right") for name, channel in self._channels.items()
+            name: np.searchsorted(channel.effective, moments, side="right")
+            for name, channel in self._channels.items()
+            if name != "policy"
         }
         stretches = np.zeros(len(moments), dtype=np.int64)
         for name, place in places.items():
@@ -130,8 +141,21 @@ class Follower:
         for stretch in np.unique(stretches):
             rows = np.flatnonzero(stretches == stretch)
             found = {name: self._newest_good(name, place[rows[0]]) for name, place in places.items()}
-            groups.append((rows, _loaded(found)))
+            groups.append((rows, _loaded({name: good for name, good in found.items() if good})))
         return groups
+
+    def learnt(self, sessions: NDArray[np.int64]) -> list[Learnt | None]:
+        """Say row by row what had been learned when a session began, so that it keeps its arms.
+
+        Args:
+            sessions: (rows,) their starts, ms since 1970.
+        """
+        places, of_row = np.unique(
+            np.searchsorted(self._channels["policy"].effective, sessions, side="right"), return_inverse=True
+        )
+        found = [self._newest_good("policy", place) for place in places.tolist()]
+        payloads = [good[1] if good else None for good in found]
+        return [payloads[place] for place in of_row.tolist()]
 
     def each(self, moments: NDArray[np.int64]) -> list[Loaded]:
         """Say the same row by row, for what works on one row at a time."""
@@ -166,13 +190,13 @@ class Follower:
             self._log.info("%s: the store can be followed again", name)
         channel.trouble = trouble
 
-    def _newest_good(self, name: Channel, place: int) -> Payload | Model | None:
+    def _newest_good(self, name: Channel, place: int) -> tuple[Release, Payload | Model] | None:
         for release in reversed(self._channels[name].index[:place]):
             self._begin(release)
             self._finish(release.version)
             if release.version in self._loaded:
                 self._asked[release.version] = self._polled or 0
-                return self._loaded[release.version]
+                return release, self._loaded[release.version]
         return None
 
     def _begin(self, release: Release) -> None:
@@ -214,15 +238,11 @@ class Follower:
         self._log.error("release %s is refused, the last good one stays: %s", version, refused)
 
 
-def _loaded(found: Mapping[Channel, Payload | Model | None]) -> Loaded:
-    catalogue, model, norms = found.get("catalogue"), found.get("model"), found.get("norms")
-    anomalies, clusters = found.get("anomalies"), found.get("segments")
-    assert catalogue is None or isinstance(catalogue, Catalogue)
-    assert model is None or isinstance(model, Model)
-    assert norms is None or isinstance(norms, Norms)
-    assert anomalies is None or isinstance(anomalies, IsolationForest)
-    assert clusters is None or isinstance(clusters, Clusters)
-    return Loaded(catalogue=catalogue, model=model, norms=norms, anomalies=anomalies, clusters=clusters)
+def _loaded(found: Mapping[Channel, tuple[Release, Payload | Model]]) -> Loaded:
+    """Put what was found into its fields; each channel's payload is of a kind of its own."""
+    said = {_FIELD[channel]: payload for channel, (_, payload) in found.items()}
+    effective = {channel: release.effective_at for channel, (release, _) in found.items()}
+    return Loaded(**said, effective=effective)  # type: ignore[arg-type]  # LOADERS gives each channel its kind
 
 
 def _needed(channel: _Channel, now: int) -> list[Release]:

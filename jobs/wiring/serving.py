@@ -60,7 +60,9 @@ class _Writer:
 class Serving:
     """Writes what was decided where pages read it, and never raises over it.
 
-    A pulse brings the heartbeat and the card of everybody; a person without a card is to have none from now on.
+    A pulse brings the heartbeat, the cards of everybody and of each segment, and the table that pages draw from. These
+    last as long as a person's card, so what a job left behind that has stopped is not shown for ever. A person without
+    a card is to have none from now on.
     """
 
     def __init__(
@@ -117,6 +119,9 @@ class Serving:
             if user_id == PULSE_USER:
                 yield row, self._heartbeat(seq)
                 yield row, Entry(self._cards.default_key, seq, until, verdict.card)
+                yield row, Entry(self._cards.policy_key, seq, until, verdict.table)
+                for segment, card in verdict.defaults:
+                    yield row, Entry(self._cards.segment_key(segment), seq, until, card)
             else:
                 yield row, Entry(self._cards.key(user_id), seq, until, verdict.card)
                 if account:

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum
 from importlib.resources.abc import Traversable
 from itertools import pairwise
@@ -15,14 +16,15 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 import msgspec
 from msgspec.structs import fields
 
-from jobs.wiring.layers import BadSettings, Layers, Path, Table, Typed, dotted, stacked
+from jobs.wiring.layers import BadSettings, Layers, Table, Typed, dotted, stacked
+from jobs.wiring.lines import Path
 from schemas.clusters import NAME
 from schemas.durations import Millis
 from schemas.events import Purpose
 from schemas.segments import MAX_RULES
 from schemas.settings import SECRETS, Clusters, Settings, Watch
 from schemas.signals import REGISTRY
-from schemas.slots import MAX_CAPPED, Rerank, Variant, capped
+from udfs.book import authored, faults
 from udfs.expressions import ExpressionError
 from udfs.payloads.mapping import reader
 from udfs.scales import unknown
@@ -46,17 +48,18 @@ def load(root: Traversable, env: str, environ: Mapping[str, str], overrides: Seq
     """Read the settings of one environment from `root`/conf, the environment and the command line.
 
     Raises:
-        BadSettings: something is unknown, missing, of another type or unit, or contradicts something else.
+        BadSettings: something is unknown, missing, of another type or unit; where nothing is, something contradicts
+            something else. All that is wrong, a line each.
     """
     layers = stacked(root, env, environ, overrides)
-    table = _checked(layers, layers.table, Settings, ())
+    slips: list[str] = []
+    table = _checked(layers, layers.table, Settings, (), slips)
+    if slips:
+        raise BadSettings("\n".join(slips))
     settings = msgspec.convert(table, Settings, dec_hook=_duration)
     written = dict(_leaves(table, ()))
-    for paths, sentence in _misfits(settings):
-        path = layers.last(paths)
-        values = ", ".join(f"{dotted(each)} = {_shown(written[each])}" for each in paths if each in written)
-        got = f"; got {values}" if values else ""
-        raise BadSettings(f"{layers.origin(path)}: {dotted(path)}: {sentence}{got}")
+    if misfits := [_misfit(layers, written, paths, sentence) for paths, sentence in _misfits(settings)]:
+        raise BadSettings("\n".join(misfits))
     return Loaded(settings, {dotted(path): (value, layers.origin(path)) for path, value in written.items()})
 
 
@@ -67,6 +70,13 @@ def render(loaded: Loaded) -> str:
     ]
     width = min(60, max(len(line) for line, _ in lines))  # the few longer ones stick out
     return "\n".join(f"{line:<{width}}    # {origin}" for line, origin in lines)
+
+
+def _misfit(layers: Layers, written: Mapping[Path, object], paths: Sequence[Path], sentence: str) -> str:
+    path = layers.last(paths)
+    values = ", ".join(f"{dotted(each)} = {_shown(written[each])}" for each in paths if each in written)
+    got = f"; got {values}" if values else ""
+    return f"{layers.place(path)}: {dotted(path)}: {sentence}{got}"
 
 
 def _masked(path: str, value: object) -> object:
@@ -90,35 +100,45 @@ def _leaves(table: Table, at: Path) -> Iterator[tuple[Path, object]]:
 # What each setting must be: the walk over the types of schemas.settings.
 
 
-def _checked(layers: Layers, value: object, annotation: Any, path: Path) -> Any:
-    """Return the value in TOML's own types once it fits; raise the one-line error where it does not."""
-    kind = _core(annotation)
+def _checked(layers: Layers, value: object, annotation: Any, path: Path, slips: list[str]) -> Any:
+    """Return the value in TOML's own types; where it does not fit, return it as it is, and add a line to slips."""
+    kind, before = _core(annotation), len(slips)
+    if get_origin(kind) is list and isinstance(value, list) and _is_table(_core(get_args(kind)[0])):
+        (inner_kind,) = get_args(kind)
+        each = [_checked(layers, inner, inner_kind, (*path, str(n)), slips) for n, inner in enumerate(value, 1)]
+        return _fitting(layers, each, annotation, path, slips) if len(slips) == before else each
     if not _is_table(kind):
-        return _fitting(layers, value, annotation, path)
+        return _fitting(layers, value, annotation, path, slips)
     if not isinstance(value, dict):
-        raise _unfit(layers, value, annotation, path)
+        slips.append(_unfit(layers, value, annotation, path))
+        return value
     if get_origin(kind) is dict:
         types = dict.fromkeys(value, get_args(kind)[1])
         required: set[str] = set()
     else:
-        struct, tags = _chosen(layers, value, kind, path)
+        struct, tags = _chosen(layers, value, kind, path, slips)
+        if struct is None:
+            return value
         types = tags | {field.encode_name: field.type for field in fields(struct)}
         required = {field.encode_name for field in fields(struct) if field.required}
-    for key in value:
-        if key not in types:
-            raise BadSettings(
-                f"{layers.origin((*path, key))}: {dotted((*path, key))}: unknown key; {_nearest((*path, key), types)}"
-            )
-    for key in types:
-        if key in required and key not in value:
-            raise BadSettings(
-                f"{layers.origin(path)}: {dotted((*path, key))}: missing; expected {_expected(types[key])}"
-            )
-    checked = {key: _checked(layers, inner, types[key], (*path, key)) for key, inner in value.items()}
-    return _fitting(layers, checked, annotation, path)
+    slips += [
+        f"{layers.place((*path, key))}: {dotted((*path, key))}: unknown key; {_nearest((*path, key), types)}"
+        for key in value
+        if key not in types
+    ]
+    slips += [
+        f"{layers.place(path)}: {dotted((*path, key))}: missing; expected {_expected(kind)}"
+        for key, kind in types.items()
+        if key in required and key not in value
+    ]
+    checked = {
+        key: _checked(layers, inner, types[key], (*path, key), slips) for key, inner in value.items() if key in types
+    }
+    # What is wrong inside has been said; the whole could only say it again.
+    return _fitting(layers, checked, annotation, path, slips) if len(slips) == before else checked
 
 
-def _fitting(layers: Layers, value: object, annotation: Any, path: Path) -> object:
+def _fitting(layers: Layers, value: object, annotation: Any, path: Path, slips: list[str]) -> object:
     for reading in value.readings() if isinstance(value, Typed) else (value,):
         try:
             msgspec.convert(reading, annotation, dec_hook=_duration)
@@ -126,30 +146,35 @@ def _fitting(layers: Layers, value: object, annotation: Any, path: Path) -> obje
             continue
         if not (isinstance(reading, float) and not math.isfinite(reading)):
             return reading
-    raise _unfit(layers, value, annotation, path)
+    slips.append(_unfit(layers, value, annotation, path))
+    return value
 
 
-def _unfit(layers: Layers, value: object, annotation: Any, path: Path) -> BadSettings:
+def _unfit(layers: Layers, value: object, annotation: Any, path: Path) -> str:
     name = dotted(path)
     hidden = any(each == name or each.startswith(f"{name}.") for each in SECRETS)
     found = "a value that is not shown" if hidden else _shown(value)
-    return BadSettings(f"{layers.origin(path)}: {name}: expected {_expected(annotation)}, got {found}")
+    return f"{layers.place(path)}: {name}: expected {_expected(annotation)}, got {found}"
 
 
-def _chosen(layers: Layers, table: Table, kind: Any, path: Path) -> tuple[type[msgspec.Struct], dict[str, Any]]:
-    """Pick the Struct a table stands for; of several, its tag field names the one."""
+def _chosen(
+    layers: Layers, table: Table, kind: Any, path: Path, slips: list[str]
+) -> tuple[type[msgspec.Struct] | None, dict[str, Any]]:
+    """Pick the Struct a table stands for; of several, its tag field names the one. None where it does not."""
     members = get_args(kind) or (kind,)
     tag = members[0].__struct_config__.tag_field
     if tag is None:
         return members[0], {}
     by_tag = {member.__struct_config__.tag: member for member in members}
     names = " or ".join(f'"{name}"' for name in by_tag)
+    at = (*path, tag)
     if tag not in table:
-        raise BadSettings(f"{layers.origin(path)}: {dotted((*path, tag))}: missing; expected {names}")
+        slips.append(f"{layers.place(path)}: {dotted(at)}: missing; expected {names}")
+        return None, {}
     said = str(table[tag]) if isinstance(table[tag], Typed) else table[tag]
     if not isinstance(said, str) or said not in by_tag:
-        at = (*path, tag)
-        raise BadSettings(f"{layers.origin(at)}: {dotted(at)}: expected {names}, got {_shown(said)}")
+        slips.append(f"{layers.place(at)}: {dotted(at)}: expected {names}, got {_shown(said)}")
+        return None, {}
     return by_tag[said], {tag: str}
 
 
@@ -182,6 +207,7 @@ _WORDS: Final = {
     int: "a whole number",
     float: "a number",
     str: "text",
+    datetime: "a moment such as 2026-12-24T18:00:00Z",
     Millis: 'a duration such as "250ms", "10s", "30min", "2h" or "30d"',
 }
 
@@ -261,7 +287,7 @@ _POSITIVE: Final = (
 
 def _misfits(settings: Settings) -> Iterator[tuple[list[Path], str]]:
     """Yield what contradicts what: the paths involved, and the rule they break."""
-    yield from _slot_misfits(settings)
+    yield from (([path], sentence) for path, sentence in faults(authored(settings)))
     yield from _segment_misfits(settings)
     yield from _consent_misfits(settings)
     yield from _cluster_misfits(settings.clusters)
@@ -275,8 +301,6 @@ def _misfits(settings: Settings) -> Iterator[tuple[list[Path], str]]:
     elif time.session_cap / signals.fast >= MAX_GROWTH:
         paths: list[Path] = [("time", "session_cap"), ("signals", "fast")]
         yield paths, f"time.session_cap must be shorter than {MAX_GROWTH} times signals.fast, or its sums overflow"
-    if time.memory <= time.session_gap:
-        yield [("time", "memory"), ("time", "session_gap")], "time.memory must be longer than time.session_gap"
     yield from _signal_misfits(settings)
     yield from _watch_misfits(settings.watch)
     if settings.clean.format not in settings.formats:
@@ -317,18 +341,6 @@ def _consent_misfits(settings: Settings) -> Iterator[tuple[list[Path], str]]:
     for name in purposes:
         if name not in settings.consent.purposes:
             yield [("consent", "purposes")], f"{name} is missing; it has categories and TCF purposes that grant it"
-
-
-def _slot_misfits(settings: Settings) -> Iterator[tuple[list[Path], str]]:
-    for name, slot in settings.slots.items():
-        at = ("slots", name)
-        if isinstance(slot, Variant) and slot.default not in slot.arms:
-            yield [(*at, "default")], f"expected one of its arms: {', '.join(slot.arms)}"
-        if isinstance(slot, Rerank) and slot.candidates < slot.length:
-            yield [(*at, "candidates"), (*at, "length")], "a slot cannot show more items than it has candidates"
-    limited = capped(settings.slots)
-    if len(limited) > MAX_CAPPED:
-        yield [("slots", name, "cap", "shown") for name in limited], f"at most {MAX_CAPPED} slots may have a cap"
 
 
 def _signal_misfits(settings: Settings) -> Iterator[tuple[list[Path], str]]:

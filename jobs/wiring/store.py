@@ -12,19 +12,31 @@ from pyarrow import ArrowInvalid, fs
 from jobs.wiring import Refusal
 from jobs.wiring.model_trial import Trial
 from schemas.releases import FILES, Channel, Manifest, Release
+from udfs.book import Book
 from udfs.catalogue import Catalogue
 from udfs.clusters import Clusters
 from udfs.detectors.isolation import IsolationForest
+from udfs.learned import Learnt
 from udfs.noise import Norms
 from udfs.releases import RefusedRelease
+from udfs.switches import Switches
 
 INDEX: Final = "index.jsonl"
 MANIFEST: Final = "manifest.json"
 
-PREFIX: Final[dict[Channel, str]] = {"catalogue": "c", "model": "m", "norms": "n", "anomalies": "a", "segments": "s"}
+PREFIX: Final[dict[Channel, str]] = {
+    "catalogue": "c",
+    "model": "m",
+    "norms": "n",
+    "anomalies": "a",
+    "segments": "s",
+    "rules": "r",
+    "policy": "p",
+    "flags": "f",
+}
 """Versions are this letter and a number that grows."""
 
-Payload = Catalogue | Norms | IsolationForest | Clusters
+Payload = Catalogue | Norms | IsolationForest | Clusters | Book | Learnt | Switches
 """What the payloads of all channels but the models' are, once they are read."""
 
 LOADERS: Final[dict[Channel, Callable[[str, bytes], Payload]]] = {
@@ -32,6 +44,9 @@ LOADERS: Final[dict[Channel, Callable[[str, bytes], Payload]]] = {
     "norms": Norms.parse,
     "anomalies": IsolationForest.parse,
     "segments": Clusters.parse,
+    "rules": Book.parse,
+    "policy": Learnt.parse,
+    "flags": Switches.parse,
 }
 """What makes a payload ready for use. A model is not among them: loading one may end the process, see `Trial`."""
 

@@ -12,19 +12,21 @@ from jobs.wiring.settings import load
 from schemas.clusters import Cluster, Clustering, Feature
 from schemas.decisions import Card, Decision, Unfit, Why
 from schemas.durations import Millis
+from schemas.rules import MAX_WATCHED, Rulebook
 from schemas.segments import MAX_RULES, RuleSegment
 from schemas.signals import FEATURES
 from schemas.slices import LENGTHS, MOMENT
-from schemas.slots import Arm, Cap, Rerank, Variant
+from schemas.slots import Arm, Cap, Guards, Rerank, Variant
+from udfs.book import Book
 from udfs.catalogue import Catalogue
 from udfs.clusters import Clusters
 from udfs.decide import Decider, Verdict
 from udfs.detectors.isolation import IsolationForest
 from udfs.draw import pick, ticket
+from udfs.in_force import InForce
 from udfs.models import Model, golden
 from udfs.moments import Columns
-from udfs.rank import InForce, features
-from udfs.variant import Distribution
+from udfs.rank import features
 
 SETTINGS = load(Path(), "local", {}, []).settings
 END = 1_767_225_600_000
@@ -47,7 +49,19 @@ GROUPS = Clustering(
     next_id=9,
 )
 FEED = Rerank(length=4, candidates=6)
-HERO = Variant({"plain": Arm(0.5), "story": Arm(0.5, params={"motion": "soft"})}, default="plain", cap=Cap(shown=3))
+HERO = Variant(
+    {"plain": Arm(0.5), "story": Arm(0.5, params={"motion": "soft"})},
+    default="plain",
+    guards=Guards(caps=[Cap(shown=3)]),
+)
+
+
+def book(**said: Any) -> Book:
+    """A list and a block with two arms, and what else is said."""
+    usual: dict[str, Any] = {"seed": "s", "valid": 300_000, "counters": ["hero"], "slots": {"feed": FEED, "hero": HERO}}
+    return Book.of(None, Rulebook(**usual | said))
+
+
 CATALOGUE = Catalogue.parse(
     "c1",
     b"\n".join(
@@ -74,6 +88,7 @@ def moments(people: int, **columns: Any) -> Columns:
     found: dict[str, Any] = {name: np.zeros(people, dtype=np.int64) for name in MOMENT}
     found |= {name: np.zeros((people, length), dtype=np.int64) for name, length in LENGTHS.items()}
     found |= {name: np.zeros((people, MAX_RULES), dtype=np.int64) for name in ("entered", "left")}
+    found["unheld"] = np.zeros((people, MAX_WATCHED), dtype=np.int64)
     found |= {name: np.zeros(people, dtype=bool) for name in ("farewell", "robot", "unlearned", "unmeasured")}
     found |= {
         "user_id": np.array([f"k0:{row}" for row in range(people)], dtype=object),
@@ -87,18 +102,20 @@ def moments(people: int, **columns: Any) -> Columns:
         "life_slices": rng.integers(1, 30, people),
         "clicked": np.array([("", "sport1", "travel7", "gone")[row % 4] for row in range(people)], dtype=object),
         "account": np.full(people, "", dtype=object),
+        "asked": np.full(people, "", dtype=object),
         "context": np.full(people, "", dtype=object),
         "events": np.ones(people, dtype=np.int64),
         "born": np.full(people, END - 91_000),
     }
     found["shown"][:, 0] = rng.integers(0, 5, people)
+    found["shown_life"] = found["shown"] + 1
     found["tallies"][:, 0] = found["session_slices"]
     found |= {f"fading_{pace}": rng.random(people) * 50 for pace in ("fast", "mid", "slow")}
     return found | {name: np.array(column) for name, column in columns.items()}
 
 
 def decided(model: Model | None, columns: Columns) -> list[Verdict]:
-    decider = Decider({"feed": FEED, "hero": HERO}, SETTINGS.decide, SETTINGS.signals, SETTINGS.noise, RULES)
+    decider = Decider(book(), SETTINGS.signals, SETTINGS.noise, RULES)
     return decider(columns, [(np.arange(len(columns["user_id"])), InForce(CATALOGUE, model))])
 
 
@@ -115,15 +132,14 @@ def test_a_list_can_be_made_again_from_its_record_and_the_releases(model: Model)
 
 
 def test_a_draw_can_be_held_again_from_its_record() -> None:
-    odds = Distribution.of(HERO)
     for verdict in decided(None, moments(40)):
         record = json.decode(verdict.record or "", type=Decision)
         trace, card = record.trace["hero"], record.slots["hero"]
         assert trace.draw is not None
         assert trace.guards is not None
-        key = f"{SETTINGS.decide.seed}|hero|{record.user_id}|{record.session}"
+        key = f"s|hero|{record.user_id}|{record.session}"
         assert (trace.draw.key, trace.draw.value) == (key, ticket(key))
-        drawn = trace.draw.arms[pick(ticket(key), odds.cumulative)]
+        drawn = trace.draw.arms[pick(ticket(key), (0.5, 1.0))]
         assert card.arm == ("plain" if trace.guards[0].count >= 3 else drawn)
 
 
@@ -131,7 +147,7 @@ def test_the_card_is_what_the_record_says_of_it(model: Model) -> None:
     for verdict in decided(model, moments(40)):
         card, record = json.decode(verdict.card or ""), json.decode(verdict.record or "")
         assert card == {name: record[name] for name in Card.__struct_fields__ if name in record}
-        assert verdict.expires == card["expires"] == END + SETTINGS.decide.valid
+        assert verdict.expires == card["expires"] == END + 300_000
 
 
 def test_a_robot_a_pulse_and_a_farewell_among_people_change_nothing_for_them(model: Model) -> None:
@@ -159,7 +175,7 @@ def test_every_reason_why_learning_leaves_a_row_out_is_said_in_its_own_record_on
 
 
 def test_without_any_slot_there_is_a_record_all_the_same() -> None:
-    decider = Decider({}, SETTINGS.decide, SETTINGS.signals, SETTINGS.noise, {})
+    decider = Decider(book(slots={}, counters=[]), SETTINGS.signals, SETTINGS.noise, {})
     (verdict,) = decider(moments(1), [(np.arange(1), InForce(None, None))])
     assert json.decode(verdict.card or "", type=Card).slots == {}
 
@@ -180,7 +196,7 @@ def test_a_moment_is_scored_and_grouped_by_the_releases_in_force_and_names_them(
     forest = IsolationForest.fit(rng.normal(1.0, 0.1, (600, 1)), rng, features=["session_depth"])
     forest = IsolationForest.parse("a1", forest.encode())
     groups = Clusters.parse("s1", json.encode(GROUPS))
-    decider = Decider({}, SETTINGS.decide, SETTINGS.signals, SETTINGS.noise, RULES)
+    decider = Decider(book(slots={}, counters=[]), SETTINGS.signals, SETTINGS.noise, RULES)
     in_force = [(np.arange(2), InForce(CATALOGUE, model, clusters=groups, anomalies=forest))]
     verdicts = decider(moments(2, session_slices=[1, 40]), in_force)
     records = [json.decode(verdict.record or "", type=Decision) for verdict in verdicts]

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from schemas.decisions import Trace, Why
+from schemas.decisions import Why
 from schemas.releases import Golden, Manifest
 from schemas.signals import FEATURES, USER_FEATURES
 from schemas.slots import Rerank
 from udfs.catalogue import Catalogue
+from udfs.in_force import InForce
 from udfs.models import Model, golden
-from udfs.rank import InForce, features, rerank
+from udfs.rank import answered, features, rerank
 from udfs.releases import RefusedRelease
 
 Signals = Mapping[str, NDArray[np.float64]]
@@ -44,7 +45,7 @@ def text() -> str:
     """A model that learnt to prefer the interest of the item clicked last."""
     rng = np.random.default_rng(7)
     rows = rng.normal(size=(2000, len(FEATURES)))
-    rows[:, -2:] = rng.random((2000, 2)) < 0.5
+    rows[:, -3:-1] = rng.random((2000, 2)) < 0.5
     liked = rows[:, FEATURES.index("same_interest")] + 0.3 * rows[:, 0] + rng.normal(size=2000) > 0.5
     data = lightgbm.Dataset(rows, liked.astype(np.int8), feature_name=list(FEATURES))
     params = {"objective": "binary", "num_leaves": 15, "num_threads": 1, "verbosity": -1, "seed": 1}
@@ -84,7 +85,7 @@ def test_without_a_model_the_list_is_the_most_popular_and_says_so() -> None:
     assert ranked is not None
     assert ranked.reason is Why.POPULAR
     assert ranked.items() == [["rome", "moon"]]
-    assert ranked.choices(["d1.feed"], [""], [7]).traces == [Trace(candidates=4, scores=[1.0, 0.5])]
+    assert np.take_along_axis(ranked.scores, ranked.order, axis=1).tolist() == [[1.0, 0.5]]
 
 
 def test_the_model_puts_the_interest_clicked_last_first(model: Model) -> None:
@@ -103,14 +104,13 @@ def test_a_score_is_to_the_bit_what_the_model_says_of_the_features(model: Model)
     assert ranked.scores.ravel().tolist() == model.forest.score(table.reshape(-1, len(FEATURES))).tolist()
 
 
-def test_the_trace_holds_the_scores_of_the_items_shown_best_first(model: Model) -> None:
+def test_the_order_is_that_of_the_scores_best_first(model: Model) -> None:
     ranked = rerank(
         Rerank(length=4, candidates=6), busy(50), ["ski"] * 50, InForce(Catalogue.parse("c1", SHELF), model)
     )
     assert ranked is not None
-    traces = ranked.choices(["d1.feed"] * 50, ["ski"] * 50, [7] * 50).traces
-    assert {trace.candidates for trace in traces} == {6}
-    assert [trace.scores for trace in traces] == [sorted(scores, reverse=True)[:4] for scores in ranked.scores.tolist()]
+    shown = np.take_along_axis(ranked.scores, ranked.order, axis=1).tolist()
+    assert shown == [sorted(scores, reverse=True)[:4] for scores in ranked.scores.tolist()]
 
 
 def test_equal_scores_stay_in_the_prefilters_order() -> None:
@@ -126,9 +126,9 @@ def test_the_features_stand_in_the_order_of_the_schema() -> None:
     items = np.array([[catalogue.rows[item] for item in ("ski", "bike", "rome")]])
     assert features(signals, ["ski"], catalogue, items).tolist() == [
         [
-            [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0.5, 0.5, 3, 1, 1],
-            [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 1.0, 0.2, 50, 1, 0],
-            [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 1.0, 1.0, 7, 0, 0],
+            [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0.5, 0.5, 3, 1, 1, 0],
+            [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 1.0, 0.2, 50, 1, 0, 0],
+            [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 1.0, 1.0, 7, 0, 0, 0],
         ]
     ]
 
@@ -138,13 +138,13 @@ def test_an_item_the_catalogue_does_not_know_has_no_interest_in_common_with_any(
     lines = SHELF + b'{"id":"odd","interest":"","popularity":1,"quality":1}'
     catalogue = Catalogue.parse("c1", lines)
     table = features(quiet(1), [clicked], catalogue, catalogue.candidates(7)[-1:])
-    assert table[0, :, -2:].tolist() == [[0.0, 0.0]] * 7
+    assert table[0, :, -3:].tolist() == [[0.0, 0.0, 0.0]] * 7
 
 
 def test_an_item_without_interest_has_none_in_common_with_another_one() -> None:
     lines = b"\n".join(b'{"id":"%c","interest":"","popularity":1,"quality":1}' % c for c in b"ab")
     catalogue = Catalogue.parse("c1", lines)
-    assert features(quiet(1), ["a"], catalogue, np.array([[0, 1]]))[0, :, -2:].tolist() == [[0.0, 1.0], [0.0, 0.0]]
+    assert features(quiet(1), ["a"], catalogue, np.array([[0, 1]]))[0, :, -3:-1].tolist() == [[0.0, 1.0], [0.0, 0.0]]
 
 
 def test_an_item_clicked_last_counts_though_it_is_not_available_any_more(model: Model) -> None:
@@ -217,7 +217,7 @@ def test_a_model_that_sees_the_features_in_another_order_is_refused(text: str, m
 
 def test_a_manifest_that_lacks_a_feature_is_refused(text: str, manifest: Manifest) -> None:
     short = Manifest(features=manifest.features[:-1], golden=manifest.golden)
-    with pytest.raises(RefusedRelease, match=r"^model m2: feature 14 of its manifest is nothing, ours is same_item"):
+    with pytest.raises(RefusedRelease, match=r"^model m2: feature 15 of its manifest is nothing, ours is position"):
         Model.parse("m2", text, short)
 
 
@@ -232,7 +232,7 @@ def test_a_model_that_scores_a_golden_row_otherwise_is_refused(text: str, manife
 @pytest.mark.parametrize("keep", [0, 19])
 def test_golden_rows_without_scores_are_refused(text: str, manifest: Manifest, keep: int) -> None:
     torn = Golden(rows=manifest.golden.rows, scores=manifest.golden.scores[:keep])
-    with pytest.raises(RefusedRelease, match="golden rows need 15 numbers and a score each"):
+    with pytest.raises(RefusedRelease, match="golden rows need 16 numbers and a score each"):
         Model.parse("m2", text, Manifest(features=manifest.features, golden=torn))
 
 
@@ -256,16 +256,16 @@ def test_a_model_of_a_single_leaf_is_a_model() -> None:
         ("leaf_weight", "leaf\0weight", "a zero byte at"),
         ("num_class=1", "num_class=9", "num_class is 9, must be 1"),
         ("num_tree_per_iteration=1", "num_tree_per_iteration=0", "num_tree_per_iteration is 0, must be 1"),
-        ("max_feature_idx=14", "max_feature_idx=13", "max_feature_idx is 13, must be 14"),
+        ("max_feature_idx=15", "max_feature_idx=14", "max_feature_idx is 14, must be 15"),
         (r"tree_sizes=\d", "tree_sizes=9", "its trees are not as many and as long as tree_sizes says"),
         (r"\nTree=0.*?\nTree=1\n", r"\nTree=1\n", "its trees are not as many and as long as tree_sizes says"),
         ("num_leaves=15", "num_leaves=99", "tree 0: 15 numbers in leaf_value, must be 99"),
         ("num_cat=0", "num_cat=1", "tree 0: categorical splits and linear leaves are not taken"),
         ("is_linear=0", "is_linear=1", "tree 0: categorical splits and linear leaves are not taken"),
-        ("split_feature=13", "split_feature=99", "tree 0: a split on a feature that is none of the 15"),
+        ("split_feature=13", "split_feature=99", "tree 0: a split on a feature that is none of the 16"),
         ("decision_type=2", "decision_type=6", "tree 0: a split takes 0 for a missing value"),
         ("decision_type=2", "decision_type=1", "tree 0: a categorical split"),
-        ("left_child=1", "left_child=0", "tree 0: its branches form no tree"),
+        (r"left_child=\d+", "left_child=0", "tree 0: its branches form no tree"),
         (r"threshold=\d\.", "threshold=x.", "tree 0: could not convert"),
         (r"leaf_value=...", "leaf_value=inf", "tree 0: could not convert"),
     ],
@@ -277,3 +277,26 @@ def test_a_model_whose_text_is_not_whole_is_refused_before_it_is_loaded(
     assert times == 1
     with pytest.raises(RefusedRelease, match=f"^model m2: .*{re.escape(complaint)}"):
         Model.parse("m2", torn, manifest)
+
+
+def test_a_page_that_asks_gets_its_own_list_in_order_without_what_is_gone_and_the_unknown_last(model: Model) -> None:
+    in_force = InForce(Catalogue.parse("c1", SHELF), model)
+    lists = [["oslo", "mars", "new", "ski"], ["bike"], ["new", "newer"]]
+    found = answered(lists, busy(3), ["ski", "", ""], in_force)
+    assert found is not None
+    assert found.absent is not None
+    assert found.positions is not None
+    kept = [
+        [item for item, gone in zip(row, out, strict=True) if not gone]
+        for row, out in zip(
+            found.ids[np.take_along_axis(found.candidates, found.order, axis=1)].tolist(),
+            np.take_along_axis(found.absent, found.order, axis=1).tolist(),
+            strict=True,
+        )
+    ]
+    assert [sorted(row) for row in kept] == [["oslo", "ski"], ["bike"], []]
+    assert found.unknown == [["new"], [], ["new", "newer"]]
+    assert found.positions[0].tolist() == [0, 1, 3]
+    table = features(busy(3), ["ski", "", ""], Catalogue.parse("c1", SHELF), found.candidates, found.positions)
+    assert found.scores.ravel().tolist() == model.forest.score(table.reshape(-1, len(FEATURES))).tolist()
+    assert table[0, :, -1].tolist() == [0.0, 1.0, 3.0]

@@ -47,6 +47,14 @@ def test_what_follows_the_verb_is_the_verbs_own(capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().err == 'trimtab: config takes no arguments, got "--env x"\n'
 
 
+def test_a_verb_may_have_verbs_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = f"releases.store={tmp_path / 'store'}"
+    assert main(["--set", store, "release", "list", "--channel", "model"], {}, ROOT) == 0
+    assert capsys.readouterr().out == "nothing was published yet\n"
+    assert main(["--set", store, "release", "rollback", "model", "--reason", "it scores too high"], {}, ROOT) == 2
+    assert capsys.readouterr().err == ("trimtab: model: there is nothing to go back to: nothing was published yet\n")
+
+
 def test_ctrl_c_is_exit_code_130(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object) -> int:
         raise KeyboardInterrupt

@@ -4,9 +4,9 @@ import logging
 import pickle
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import lightgbm
 import msgspec
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from jobs import release
 from jobs.wiring import Refusal
 from jobs.wiring.model_trial import Trial
+from jobs.wiring.publishing import now_ms
 from jobs.wiring.releases import Follower, Loaded, Store, trial
 from jobs.wiring.settings import load
 from schemas.decisions import Versions
@@ -28,6 +29,8 @@ from udfs.releases import RefusedRelease
 
 ROOT = Path(__file__).parents[2]
 SHELF = b'{"id":"a","interest":"sport","popularity":1,"quality":0.5}\n'
+DEARER = SHELF.replace(b'"quality":0.5', b'"quality":0.75')
+WIDER = DEARER + b'{"id":"b","interest":"art","popularity":1,"quality":1}\n'
 NORMS = b'{"since":0,"until":9,"kinds":{"dwell":{"dwell_ms":{"n":2000,"q1":1000,"median":2000,"q3":3000}}}}'
 SEGMENTS = (
     b'{"features":[{"signal":"session_depth","transform":"asinh","unit":2.0,"centre":1.0,"scale":0.5}],"cuts":[],'
@@ -188,7 +191,7 @@ def test_a_sound_model_passes_its_trial(model: Trained) -> None:
         (rb".*", b"", 'the text is cut or not a model: no line "end of trees"'),
         (rb"Tree=5.*", b"", 'the text is cut or not a model: no line "end of trees"'),
         (rb".*", b"\xff\xfe", "byte 0 is not text"),
-        (rb"left_child=1", b"left_child=0", "tree 0: its branches form no tree"),
+        (rb"left_child=\d+", b"left_child=0", "tree 0: its branches form no tree"),
         # What scores do not need is left to the library, which takes its process with it.
         (rb"split_gain=\d", rb"split_gain=x", "loading it kills the process (SIGABRT)"),
         (rb"leaf_value=(-?)0", rb"leaf_value=\g<1>7", "golden row "),
@@ -486,47 +489,65 @@ class TestVerb:
         (tmp_path / "manifest.json").write_bytes(msgspec.json.encode(model.manifest))
         return tmp_path
 
+    @pytest.fixture
+    def said(self, capsys: pytest.CaptureFixture[str], settings: Settings) -> Callable[..., list[str]]:
+        """What the verb prints."""
+
+        def run(*arguments: str) -> list[str]:
+            capsys.readouterr()
+            assert release.main(settings, list(arguments)) == 0
+            return capsys.readouterr().out.splitlines()
+
+        return run
+
     def test_a_catalogue_and_a_model_are_published_and_listed(
-        self, settings: Settings, files: Path, store: Store, capsys: pytest.CaptureFixture[str]
+        self, said: Callable[..., list[str]], files: Path, store: Store
     ) -> None:
-        shop = ["--channel", "catalogue", "--file", str(files / "items.jsonl")]
-        assert release.main(settings, [*shop, "--effective-at", "start", "--reason", "first shelf"]) == 0
-        assert release.main(settings, [*shop, "--effective-at", "4102444800000"]) == 0
-        assert release.main(settings, ["--channel", "model", "--file", str(files / "model.txt")]) == 0
-        assert len(store.index("model")) == 1
-        capsys.readouterr()
-        assert release.main(settings, ["--list"]) == 0
+        shop = ["publish", "catalogue", str(files / "items.jsonl")]
+        said(*shop, "--effective-at", "start", "--reason", "first shelf")
+        said(*shop, "--effective-at", "4102444800000")
+        said("publish", "model", str(files / "model.txt"))
         sha = store.index("catalogue")[0].sha256[:12]
-        assert capsys.readouterr().out.splitlines()[:2] == [
-            f"* c1     the start  {sha}  first shelf",
-            f"  c2     2100-01-01T00:00:00.000+00:00 (4102444800000)  {sha}",
+        shelves = [
+            f"* c1     the first     the start  {sha}  first shelf",
+            f"  c2     follows c1    2100-01-01T00:00:00+00:00 (4102444800000)  {sha}",
         ]
+        assert said("list", "--channel", "catalogue") == shelves
+        assert said("list")[:2] == shelves
+        assert said("list")[2].startswith("  m1     the first     20")
 
-    def test_norms_are_published_and_listed(
-        self, settings: Settings, files: Path, store: Store, capsys: pytest.CaptureFixture[str]
+    @pytest.mark.parametrize("channel", ["norms", "segments"])
+    def test_what_is_one_json_is_published_and_listed(
+        self, said: Callable[..., list[str]], files: Path, store: Store, channel: Literal["norms", "segments"]
     ) -> None:
-        usual = ["--channel", "norms", "--file", str(files / "norms.json"), "--reason", "of last week"]
-        assert release.main(settings, [*usual, "--effective-at", "1000"]) == 0
-        assert release.main(settings, ["--list"]) == 0
-        assert capsys.readouterr().out.splitlines() == [
-            "norms n1 counts from 1970-01-01T00:00:01.000+00:00 (1000) on",
-            f"* n1     1970-01-01T00:00:01.000+00:00 (1000)  {store.index('norms')[0].sha256[:12]}  of last week",
+        usual = ["publish", channel, str(files / FILES[channel]), "--reason", "of last week"]
+        assert said(*usual, "--effective-at", "1000") == [
+            f"{channel} {channel[0]}1 counts from 1970-01-01T00:00:01+00:00 (1000) on"
+        ]
+        sha = store.index(channel)[0].sha256[:12]
+        assert said("list") == [
+            f"* {channel[0]}1     the first     1970-01-01T00:00:01+00:00 (1000)  {sha}  of last week"
         ]
 
-    def test_segments_are_published_and_listed(
-        self, settings: Settings, files: Path, store: Store, capsys: pytest.CaptureFixture[str]
+    def test_the_manifest_may_lie_elsewhere(
+        self, said: Callable[..., list[str]], files: Path, store: Store, model: Trained
     ) -> None:
-        named = ["--channel", "segments", "--file", str(files / "segments.json"), "--reason", "with names"]
-        assert release.main(settings, [*named, "--effective-at", "1000"]) == 0
-        assert release.main(settings, ["--list"]) == 0
-        assert capsys.readouterr().out.splitlines() == [
-            "segments s1 counts from 1970-01-01T00:00:01.000+00:00 (1000) on",
-            f"* s1     1970-01-01T00:00:01.000+00:00 (1000)  {store.index('segments')[0].sha256[:12]}  with names",
-        ]
+        (files / "manifest.json").rename(files / "promised.json")
+        said("publish", "model", str(files / "model.txt"), "--manifest", str(files / "promised.json"))
+        assert store.manifest(store.index("model")[0]) == model.manifest
 
-    def test_an_empty_store_is_listed_as_such(self, settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
-        assert release.main(settings, ["--list"]) == 0
-        assert capsys.readouterr().out == "nothing was published yet\n"
+    @pytest.mark.parametrize(("when", "ahead"), [(["--effective-at", "now"], 0), ([], 1)])
+    def test_a_release_counts_from_now_or_a_lead_ahead(
+        self, settings: Settings, files: Path, store: Store, when: list[str], ahead: int
+    ) -> None:
+        before = now_ms()
+        assert release.main(settings, ["publish", "catalogue", str(files / "items.jsonl"), *when]) == 0
+        since = store.index("catalogue")[0].effective_at - ahead * settings.releases.lead
+        assert before <= since <= now_ms()
+
+    def test_an_empty_store_is_listed_as_such(self, said: Callable[..., list[str]]) -> None:
+        assert said("list") == ["nothing was published yet"]
+        assert said("list", "--channel", "model") == ["nothing was published yet"]
 
     @pytest.mark.parametrize(
         ("spoilt", "complaint"),
@@ -545,13 +566,222 @@ class TestVerb:
         payload = "model.txt" if spoilt == "manifest.json" else spoilt
         channel = {file: channel for channel, file in FILES.items()}[payload]
         with pytest.raises(Refusal, match=f"^{re.escape(complaint)}[^\n]*$"):
-            release.main(settings, ["--channel", channel, "--file", str(files / payload)])
+            release.main(settings, ["publish", channel, str(files / payload)])
         assert not Path(settings.releases.store).exists()
 
-    def test_a_file_that_is_not_there_is_refused(self, settings: Settings, tmp_path: Path) -> None:
-        with pytest.raises(Refusal, match=r"^release: .*/none\.jsonl cannot be read: No such file or directory$"):
-            release.main(settings, ["--channel", "catalogue", "--file", str(tmp_path / "none.jsonl")])
+    @pytest.mark.parametrize("missing", ["items.jsonl", "manifest.json"])
+    def test_a_file_that_is_not_there_is_refused(self, settings: Settings, files: Path, missing: str) -> None:
+        (files / missing).unlink()
+        channel, payload = ("model", "model.txt") if missing == "manifest.json" else ("catalogue", missing)
+        with pytest.raises(
+            Refusal, match=rf"^release: .*/{re.escape(missing)} cannot be read: No such file or directory$"
+        ):
+            release.main(settings, ["publish", channel, str(files / payload)])
 
-    def test_a_release_needs_its_file(self, settings: Settings) -> None:
-        with pytest.raises(Refusal, match=r"^release: say with --file which items\.jsonl to publish$"):
-            release.main(settings, ["--channel", "catalogue"])
+    @pytest.mark.parametrize("what", ["list", "rollback", "diff"])
+    def test_a_store_that_cannot_be_read_is_refused(self, settings: Settings, store: Store, what: str) -> None:
+        (Path(store.uri) / "catalogue/index.jsonl").mkdir(parents=True)
+        with pytest.raises(Refusal, match=rf"^releases\.store {re.escape(store.uri)}: [^\n]*index\.jsonl[^\n]*$"):
+            release.main(settings, [what] if what == "list" else [what, "catalogue"])
+
+    def test_a_store_that_cannot_be_written_is_refused(self, settings: Settings, store: Store, files: Path) -> None:
+        Path(store.uri).write_text("in the way")
+        with pytest.raises(Refusal, match=rf"^releases\.store {re.escape(store.uri)}: [^\n]*$"):
+            release.main(settings, ["publish", "catalogue", str(files / "items.jsonl")])
+
+    @pytest.mark.parametrize(
+        ("arguments", "complaint"),
+        [
+            ([], "the following arguments are required: list|publish|rollback|diff"),
+            (["--list"], "the following arguments are required: list|publish|rollback|diff"),
+            (["publish", "catalogue"], "the following arguments are required: FILE"),
+            (["publish", "shelf", "items.jsonl"], "argument CHANNEL: invalid choice: 'shelf' (choose from 'anomalies'"),
+            (["list", "--channel", "shelf"], "argument --channel: invalid choice: 'shelf'"),
+            (
+                ["rollback", "model", "--effective-at", "tomorrow"],
+                'argument --effective-at: "tomorrow" is neither now, start, nor ms since 1970',
+            ),
+            # Beyond the year 9999 no moment can be written.
+            (
+                ["rollback", "model", "--effective-at", "253402300800000"],
+                'argument --effective-at: "253402300800000" is neither now, start, nor ms since 1970',
+            ),
+        ],
+    )
+    def test_what_is_asked_wrongly_is_refused_with_the_usage(
+        self, settings: Settings, capsys: pytest.CaptureFixture[str], arguments: list[str], complaint: str
+    ) -> None:
+        with pytest.raises(SystemExit) as stopped:
+            release.main(settings, arguments)
+        assert stopped.value.code == 2
+        printed = capsys.readouterr().err
+        assert printed.startswith("usage: python -m jobs release ")
+        assert complaint in printed
+
+    def test_the_last_moment_that_can_be_written_is_taken(self, said: Callable[..., list[str]], files: Path) -> None:
+        shop = ["publish", "catalogue", str(files / "items.jsonl")]
+        assert said(*shop, "--effective-at", "253402300799999") == [
+            "catalogue c1 counts from 9999-12-31T23:59:59+00:00 (253402300799999) on"
+        ]
+
+    def test_going_back_publishes_what_the_release_before_held(
+        self, said: Callable[..., list[str]], store: Store
+    ) -> None:
+        for number, payload in enumerate((SHELF, DEARER, WIDER)):
+            shelf(store, number, payload)
+        assert said("rollback", "catalogue", "--effective-at", "1000") == [
+            "catalogue c4 counts from 1970-01-01T00:00:01+00:00 (1000) on, with what c2 holds"
+        ]
+        newest = store.index("catalogue")[-1]
+        assert (newest.version, newest.parent, newest.reason) == ("c4", "c3", "rollback to c2")
+        assert store.read(newest) == DEARER
+
+    def test_going_further_back_and_saying_why(self, said: Callable[..., list[str]], store: Store) -> None:
+        for number, payload in enumerate((SHELF, DEARER, WIDER)):
+            shelf(store, number, payload)
+        said("rollback", "catalogue", "--to", "c1", "--reason", "nobody clicks")
+        newest = store.index("catalogue")[-1]
+        assert (store.read(newest), newest.reason) == (SHELF, "rollback to c1: nobody clicks")
+        # A lead from now, as every release.
+        assert newest.effective_at > 1_767_225_600_000
+
+    def test_a_model_comes_back_with_its_manifest(
+        self, said: Callable[..., list[str]], store: Store, model: Trained
+    ) -> None:
+        store.publish("model", *model, effective_at=0, reason="")
+        store.publish("model", b"another", model.manifest, effective_at=0, reason="")
+        assert said("rollback", "model", "--effective-at", "start") == [
+            "model m3 counts from the start on, with what m1 holds"
+        ]
+        newest = store.index("model")[-1]
+        assert (store.read(newest), store.manifest(newest)) == (model.payload, model.manifest)
+
+    def test_what_is_not_in_force_yet_is_taken_back_from_the_same_moment_on(
+        self, settings: Settings, store: Store
+    ) -> None:
+        shelf(store, 0)
+        shelf(store, 4_102_444_800_000, DEARER)
+        with pytest.raises(Refusal, match=r"^catalogue: the newest release c2 takes effect at 4102444800000, so this"):
+            release.main(settings, ["rollback", "catalogue"])
+        assert release.main(settings, ["rollback", "catalogue", "--effective-at", "4102444800000"]) == 0
+        assert [line.effective_at for line in store.index("catalogue")] == [0, 4_102_444_800_000, 4_102_444_800_000]
+        assert store.read(store.index("catalogue")[-1]) == SHELF
+
+    def test_there_is_nothing_to_go_back_to(self, settings: Settings, store: Store) -> None:
+        with pytest.raises(Refusal, match=r"^catalogue: there is nothing to go back to: nothing was published yet$"):
+            release.main(settings, ["rollback", "catalogue"])
+        shelf(store, 0)
+        with pytest.raises(Refusal, match=r"^catalogue: there is nothing to go back to: c1 is the only release$"):
+            release.main(settings, ["rollback", "catalogue"])
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [["rollback", "catalogue", "--to", "c9"], ["diff", "catalogue", "c1", "c9"]],
+        ids=lambda each: each[0],
+    )
+    def test_a_release_that_nobody_published_is_refused(
+        self, settings: Settings, store: Store, arguments: list[str]
+    ) -> None:
+        shelf(store, 0)
+        with pytest.raises(
+            Refusal,
+            match=r'^catalogue: there is no release "c9"; release list --channel catalogue shows those there are$',
+        ):
+            release.main(settings, arguments)
+
+    @pytest.mark.parametrize("to", ["c1", "c3"])
+    def test_what_the_newest_holds_already_is_not_published_again(
+        self, settings: Settings, store: Store, to: str
+    ) -> None:
+        for number, payload in enumerate((SHELF, DEARER, SHELF)):
+            shelf(store, number, payload)
+        with pytest.raises(Refusal, match=rf"^catalogue: {to} holds what c3, the newest, holds: nothing would change$"):
+            release.main(settings, ["rollback", "catalogue", "--to", to])
+        assert len(store.index("catalogue")) == 3
+
+    def test_what_was_damaged_is_not_gone_back_to(self, settings: Settings, store: Store) -> None:
+        shelf(store, 0)
+        shelf(store, 0, DEARER)
+        (Path(store.uri) / "catalogue/c1/items.jsonl").write_bytes(WIDER)
+        with pytest.raises(
+            Refusal,
+            match=r"^catalogue c1: items\.jsonl was changed after it was published \(sha256 .*\); "
+            r"name another one with --to$",
+        ):
+            release.main(settings, ["rollback", "catalogue"])
+        assert len(store.index("catalogue")) == 2
+
+    def test_what_would_not_hold_today_is_not_gone_back_to(self, settings: Settings, store: Store) -> None:
+        shelf(store, 0, b"{}")
+        shelf(store, 0)
+        with pytest.raises(Refusal, match=r"^catalogue new: line 1: Object missing required field `id`$"):
+            release.main(settings, ["rollback", "catalogue"])
+        assert len(store.index("catalogue")) == 2
+
+    def test_the_newest_two_are_compared(self, said: Callable[..., list[str]], store: Store) -> None:
+        for number, payload in enumerate((SHELF, DEARER, WIDER)):
+            shelf(store, number, payload)
+        assert said("diff", "catalogue") == [
+            "catalogue: from c2 to c3",
+            "1 added, 0 removed, 0 changed",
+            'added b: interest "art", popularity 1, quality 1',
+        ]
+        assert said("diff", "catalogue", "c1", "c2") == [
+            "catalogue: from c1 to c2",
+            "0 added, 0 removed, 1 changed",
+            "changed a: quality 0.5 -> 0.75",
+        ]
+
+    def test_what_is_one_json_is_compared_by_path(self, said: Callable[..., list[str]], store: Store) -> None:
+        store.publish("segments", SEGMENTS, None, effective_at=0, reason="")
+        store.publish("segments", SEGMENTS.replace(b'"k3"', b'"shy"'), None, effective_at=0, reason="")
+        assert said("diff", "segments") == [
+            "segments: from s1 to s2",
+            "0 added, 0 removed, 1 changed",
+            'changed clusters[id=3].name: "k3" -> "shy"',
+        ]
+
+    def test_models_are_compared_with_their_manifests(
+        self, said: Callable[..., list[str]], store: Store, model: Trained
+    ) -> None:
+        store.publish("model", *model, effective_at=0, reason="")
+        slower = model.payload.replace(b"[learning_rate: 0.1]", b"[learning_rate: 0.05]")
+        store.publish("model", slower, model.manifest, effective_at=0, reason="")
+        assert said("diff", "model") == [
+            "model: from m1 to m2",
+            "the scores of 20 golden rows move by at most 0, by 0 in the median",
+            "0 added, 0 removed, 1 changed",
+            'changed parameters.learning_rate: "0.1" -> "0.05"',
+        ]
+
+    def test_the_same_again_differs_in_nothing(self, said: Callable[..., list[str]], store: Store) -> None:
+        shelf(store, 0)
+        shelf(store, 0)
+        assert said("diff", "catalogue") == ["catalogue: from c1 to c2", "nothing differs"]
+
+    def test_there_is_nothing_to_compare_with(self, settings: Settings, store: Store) -> None:
+        with pytest.raises(Refusal, match=r"^norms: there is nothing to compare: nothing was published yet$"):
+            release.main(settings, ["diff", "norms"])
+        store.publish("norms", NORMS, None, effective_at=0, reason="")
+        with pytest.raises(Refusal, match=r"^norms: there is nothing to compare: n1 is the only release$"):
+            release.main(settings, ["diff", "norms"])
+
+    def test_one_release_alone_is_not_compared(self, settings: Settings) -> None:
+        with pytest.raises(Refusal, match=r"^release: name two releases to compare, the older one first, or none"):
+            release.main(settings, ["diff", "catalogue", "c1"])
+
+    def test_what_was_damaged_is_not_compared(self, settings: Settings, store: Store) -> None:
+        shelf(store, 0)
+        shelf(store, 0, DEARER)
+        (Path(store.uri) / "catalogue/c2/items.jsonl").write_bytes(WIDER)
+        with pytest.raises(Refusal, match=r"^catalogue c2: items\.jsonl was changed after it was published"):
+            release.main(settings, ["diff", "catalogue"])
+
+    def test_a_model_whose_manifest_is_gone_is_not_compared(
+        self, settings: Settings, store: Store, model: Trained
+    ) -> None:
+        for _ in range(2):
+            store.publish("model", *model, effective_at=0, reason="")
+        (Path(store.uri) / "model/m1/manifest.json").unlink()
+        with pytest.raises(Refusal, match=r"^releases\.store .*m1/manifest\.json"):
+            release.main(settings, ["diff", "model"])
