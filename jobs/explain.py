@@ -1,10 +1,10 @@
-"""Says why one person is shown what they are shown: their signals against everybody's, their segments, what decided."""
+"""Says why one person is shown what they are shown, or how one decision came about, made again from its record."""
 
 import argparse
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
@@ -16,16 +16,23 @@ from jobs.wiring import Refusal, reading, wire
 from jobs.wiring.keys import key_ring
 from jobs.wiring.publishing import duration, now_ms, shown
 from jobs.wiring.reading import Reader
-from schemas.decisions import Decision, Membership, Unfit
+from jobs.wiring.remade import Past, parted
+from jobs.wiring.store import Store
+from schemas.decisions import Decision, Membership, Trace, Unfit
 from schemas.segments import RuleSegment
 from schemas.settings import Settings
 from schemas.signals import FAMILIES, REGISTRY, Signals
+from schemas.slots import Trigger, Variant, options
+from udfs.book import authored
 from udfs.pseudonym import pseudonymiser
+from udfs.sentences import sentence
 from udfs.tally import Counts, standing, tally
+from udfs.telling import scored, told
 
 _DECISIONS: Final = "decisions"
 _SEGMENTS: Final = "segments"
 _PSEUDONYM: Final = re.compile(r"k[0-9]{1,4}:[0-9a-f]{24}")
+_DECISION: Final = re.compile(r"([A-Za-z0-9_-]{12})(?:\.(.+))?")
 _AT_ONCE: Final = 20_000
 
 
@@ -64,23 +71,99 @@ def main(settings: Settings, arguments: list[str]) -> int:
     """Explain, as lines.
 
     Raises:
-        Refusal: no broker answers, a topic is missing, or nothing was decided for the person.
+        Refusal: no broker answers, a topic is missing, nothing was decided for the person, there is no such decision,
+            or a release that it names is gone or damaged.
     """
     asked = _parser().parse_args(arguments)
-    user_id = named(asked.user if asked.user != "-" else sys.stdin.readline().strip(), settings)
+    who = asked.who if asked.who != "-" else sys.stdin.readline().strip()
     kafka, since = settings.kafka, max(0, now_ms() - asked.since)
     wire.require(wire.admin(kafka.bootstrap, kafka.wait), (_DECISIONS, _SEGMENTS))
     with reading.opened(kafka.bootstrap) as reader:
-        crowd, newest = surveyed(reader, user_id, since)
-        history = [
-            json.decode(message.value() or b"", type=Membership)
-            for message in reader.since(_SEGMENTS, since)
-            if message.key() == user_id.encode() and message.value()
-        ]
-    if newest is None:
-        raise Refusal(f"explain: no decision for {user_id} since {shown(since)}; look further back with --since")
-    print("\n".join(explained(newest, crowd, history, settings.segments.rules)))
+        lines = of_decision(reader, who, since, settings)
+        # A person's id may look like that of a decision.
+        print("\n".join(of_person(reader, who, since, settings) if lines is None else lines))
     return 0
+
+
+def of_decision(reader: Reader, who: str, since: int, settings: Settings) -> list[str] | None:
+    """Explain a decision; None where there is none of that id.
+
+    Raises:
+        Refusal: its record cannot be read, it has no such slot, or a release that it names is gone or damaged.
+    """
+    asked = _DECISION.fullmatch(who)
+    body = found(reader, asked[1], since) if asked else None
+    if asked is None or body is None:
+        return None
+    try:
+        record = json.decode(body, type=Decision)
+    except MsgspecError as error:
+        raise Refusal(f"explain: the record of {asked[1]} cannot be read: {error}") from None
+    if asked[2] and asked[2] not in record.slots:
+        raise Refusal(f'explain: decision {asked[1]} has no slot "{asked[2]}"; it has: {", ".join(record.slots)}')
+    conf = settings.releases
+    past = Past(Store(conf.store), authored(settings), conf.load_timeout)
+    slots = [asked[2]] if asked[2] else sorted(record.slots)
+    return list(recomputed(body, asked[1], slots, past))
+
+
+def found(reader: Reader, moment_id: str, since: int) -> bytes | None:
+    """Find the record of a decision, as it lies on the topic."""
+    mark = f'"id":"{moment_id}.'.encode()
+    for message in reader.since(_DECISIONS, since):
+        body = message.value()
+        # Cards alone have ids, and within a text the quotes would be escaped.
+        if body and mark in body:
+            return body
+    return None
+
+
+def recomputed(body: bytes, moment_id: str, slots: Sequence[str], past: Past) -> Iterator[str]:
+    """Make a decision again and tell how it came about, in lines.
+
+    Args:
+        body: its record, as it lies on the topic.
+        moment_id: of the decision.
+        slots: those to tell of.
+        past: the releases.
+
+    Raises:
+        Refusal: a release that it names is gone or damaged.
+    """
+    record = json.decode(body, type=Decision)
+    decided_by, (text,) = past.named(record.ver), past.remade([record])
+    yield f"decision {moment_id} for {record.user_id} at {shown(record.seq)}"
+    yield f"decided by {_releases(record)}{'' if record.ver.rules else ', and what conf says of slots and rules'}"
+    apart = parted(body, text.encode())
+    again = "made again from its record and these releases"
+    yield f"{again}: {'it differs' if apart else 'the same, byte for byte'}"
+    yield from (f"  {line}" for line in apart)
+    for name in slots:
+        slot, card, trace = decided_by.book.book.slots.get(name), record.slots[name], record.trace.get(name, Trace())
+        arms = options(slot) if isinstance(slot, Variant | Trigger) else ()
+        yield from ("", sentence(name, card, trace))
+        yield from (f"  {line}" for line in (*told(card, trace, arms), *scored(name, record, decided_by.releases)))
+
+
+def of_person(reader: Reader, who: str, since: int, settings: Settings) -> list[str]:
+    """Explain a person.
+
+    Raises:
+        Refusal: nothing was decided for them.
+    """
+    user_id = named(who, settings)
+    crowd, newest = surveyed(reader, user_id, since)
+    if newest is None:
+        either = ", and none of that id" if _DECISION.fullmatch(who) else ""
+        raise Refusal(
+            f"explain: no decision for {user_id}{either} since {shown(since)}; look further back with --since"
+        )
+    history = [
+        json.decode(message.value() or b"", type=Membership)
+        for message in reader.since(_SEGMENTS, since)
+        if message.key() == user_id.encode() and message.value()
+    ]
+    return list(explained(newest, crowd, history, settings.segments.rules))
 
 
 def named(user: str, settings: Settings) -> str:
@@ -143,19 +226,15 @@ def explained(
         yield f"  {shown(change.seq)} {change.by.value}: {change.prev or 'none'} -> {change.segment or 'none'}"
     yield from ("", "Slots")
     for name, card in sorted(record.slots.items()):
-        chosen = card.arm or ", ".join(card.items or [])
-        why = f" ({'; '.join(card.why)})" if card.why else ""
-        yield f"  {name}: {chosen}: {card.reason.value}, p = {card.p:.3g}{why}"
-        for guard in (record.trace[name].guards if name in record.trace else None) or []:
-            yield f"    guard {guard.name}: {guard.count} of {guard.limit}{', held' if guard.held else ''}"
-    releases = ", ".join(
-        f"{channel} {version}"
-        for channel in record.ver.__struct_fields__
-        if (version := getattr(record.ver, channel)) is not None
-    )
-    yield f"  decided by {releases or 'no release'}"
+        yield f"  {sentence(name, card, record.trace.get(name, Trace()))} ({card.id})"
+    yield f"  decided by {_releases(record)}"
     if record.unfit:
         yield f"  not learned from: {', '.join(reason.value for reason in record.unfit)}"
+
+
+def _releases(record: Decision) -> str:
+    said = ((channel, getattr(record.ver, channel)) for channel in record.ver.__struct_fields__)
+    return ", ".join(f"{channel} {version}" for channel, version in said if version) or "no release"
 
 
 def _signal_line(name: str, value: float, crowd: Crowd) -> str:
@@ -189,6 +268,10 @@ def _when(moment: int) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m jobs explain", description=__doc__)
-    parser.add_argument("user", metavar="USER", help="the person's id or pseudonym; - reads it from the standard input")
+    parser.add_argument(
+        "who",
+        metavar="WHO",
+        help="a person's id or pseudonym, or a decision's, with or without its slot; - reads it from standard input",
+    )
     parser.add_argument("--since", type=duration, default="1d", help="how far back to read, such as 12h (1d)")
     return parser

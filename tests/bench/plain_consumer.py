@@ -21,20 +21,23 @@ from msgspec import convert, to_builtins
 from msgspec.json import encode as to_json
 from msgspec.structs import astuple, fields, replace
 
+from jobs.personalize import DECIDING
 from jobs.wiring import wire
 from jobs.wiring.cards import Cards, Entry
 from jobs.wiring.keys import key_ring
 from jobs.wiring.releases import Follower, Loaded
 from jobs.wiring.settings import load
 from schemas.events import PULSE_BODY, Event, Kind, Purpose, RawEvent
-from schemas.lanes import MAX_INTERESTS
+from schemas.lanes import MAX_COUNTERS, MAX_INTERESTS
 from schemas.norms import STRENGTHS
 from schemas.rejects import Reason
+from schemas.rules import MAX_WATCHED
 from schemas.segments import MAX_RULES
 from schemas.settings import Settings
 from schemas.slices import LENGTHS, MOMENT, Moment
-from schemas.slots import capped
 from tests.bench.children import answer
+from udfs import asking
+from udfs.book import Book, authored
 from udfs.canonical import Canonical
 from udfs.consent import Consents
 from udfs.context import written
@@ -56,6 +59,7 @@ PREFIX: Final = "plain"
 WORTH: Final = ("view", "click", "hover", "search", "cart", "purchase", "rate", "form", "rage", "error")
 ACTIONS: Final = ("click", "search", "cart", "purchase", "rate", "form")
 
+_DAY_MS: Final = 86_400_000
 _POLL: Final = 5000
 _POLL_S: Final = 0.5
 _QUEUE_FULL_S: Final = 0.05
@@ -93,7 +97,8 @@ class Slice:
     account: tuple[int, str] = (0, "")
     clicked: tuple[int, str] = (0, "")
     context: str = ""
-    seen: list[int] = field(default_factory=lambda: [0] * LENGTHS["shown"])
+    asked: str = ""
+    shown: list[int] = field(default_factory=lambda: [0] * MAX_COUNTERS)
     fields: list[int] = field(default_factory=lambda: [0] * LENGTHS["session_fields"])
     liking: list[int] = field(default_factory=lambda: [0] * MAX_INTERESTS)
 
@@ -113,7 +118,7 @@ class Session:
     responses: int = 0
     backs: int = 0
     counts: dict[str, int] = field(default_factory=lambda: {kind.value: 0 for kind in Kind})
-    shown: list[int] = field(default_factory=lambda: [0] * LENGTHS["shown"])
+    shown: list[int] = field(default_factory=lambda: [0] * MAX_COUNTERS)
     tallies: list[int] = field(default_factory=lambda: [0] * LENGTHS["tallies"])
     depths: list[int] = field(default_factory=lambda: [0] * LENGTHS["depths"])
     fields: list[int] = field(default_factory=lambda: [0] * LENGTHS["session_fields"])
@@ -148,11 +153,13 @@ class Life:
     search_ms: int = 0
     click_ms: int = 0
     purchase_ms: int = 0
+    shown: list[int] = field(default_factory=lambda: [0] * MAX_COUNTERS)
+    shown_day: list[int] = field(default_factory=lambda: [0] * MAX_COUNTERS)
+    shown_ms: list[int] = field(default_factory=lambda: [0] * MAX_COUNTERS)
     unlearned: bool = False
     unmeasured: bool = False
     clicked: str = ""
     context: str = ""
-    account: str = ""
     session: Session = field(default_factory=Session)
 
 
@@ -161,9 +168,12 @@ class Person:
     """What is known of one user, whatever they forgot or we did."""
 
     betrayed: int = 0
+    memory: int = 0
+    account: tuple[int, str] = (0, "")
     bits: int = 0
     entered: list[int] = field(default_factory=lambda: [0] * MAX_RULES)
     left: list[int] = field(default_factory=lambda: [0] * MAX_RULES)
+    unheld: list[int] = field(default_factory=lambda: [0] * MAX_WATCHED)
     life: Life = field(default_factory=Life)
 
 
@@ -184,7 +194,8 @@ class PlainConsumer:
         self._producer = wire.producer(settings.kafka.bootstrap)
         self._cards = Cards(replace(settings.redis, prefix=PREFIX), time.monotonic)
         rules = settings.segments.rules
-        self._decider = Decider(settings.slots, settings.decide, settings.signals, settings.noise, rules)
+        self._book = Book.of(None, authored(settings))
+        self._decider = Decider(self._book, settings.signals, settings.noise, rules)
         self._observer = Observer(rules, settings.signals, settings.noise)
         self._holds = [int(rule.hold) for rule in rules.values()]
         releases = settings.releases
@@ -194,9 +205,9 @@ class PlainConsumer:
             releases.load_timeout,
             _now_ms,
             logging.getLogger("trimtab"),
-            channels=("catalogue", "model", "norms", "segments", "anomalies"),
+            channels=(*DECIDING, "norms"),
         )
-        self._lanes = {name: lane for lane, name in enumerate(capped(settings.slots))}
+        self._counters = {counter: place for place, counter in enumerate(settings.exposures.counters)}
         self._urgent = {kind.value for kind in settings.decide.urgent}
         self._worth = {kind: round(getattr(settings.signals.points, kind) * 1000) for kind in WORTH}
         self._people: dict[str, Person] = {}
@@ -324,13 +335,14 @@ class PlainConsumer:
         found.clipped += bool(event.clipped)
         found.account = max(found.account, (at, event.account or "")) if event.account else found.account
         found.context = max(found.context, written(at, event) or "")
+        found.asked = max(found.asked, asking.written(at, event) or "")
         found.dwell_ms += event.dwell_ms or 0
         if event.scroll:
             found.scroll_permille = max(found.scroll_permille, round(event.scroll * 1000))
         if kind == "click" and event.item:
             found.clicked = max(found.clicked, (at, event.item))
-        if kind == "exposure" and event.slot in self._lanes:
-            found.seen[self._lanes[event.slot]] += 1
+        if kind == "exposure":
+            self._count(found.shown, event)
         mood = self._mood(kind, event.value)
         if mood != NO_MOOD:
             found.moods, found.mood = found.moods + 1, found.mood + mood
@@ -339,6 +351,12 @@ class PlainConsumer:
                 found.fields[crc32(event.item.encode()) % len(found.fields)] += 1
             elif kind != "exposure" and event.item in places:
                 found.liking[places[event.item]] += getattr(self._settings.signals.liking, kind, 0)
+
+    def _count(self, shown: list[int], event: Event) -> None:
+        """Count an exposure for its slot and for its arm, where these are counted."""
+        for counter in (event.slot or "", f"{event.slot}/{event.shown}"):
+            if counter in self._counters:
+                shown[self._counters[counter]] += 1
 
     def _mood(self, kind: str, value: float | None) -> int:
         if value is None or kind not in ("rate", "sentiment"):
@@ -369,19 +387,25 @@ class PlainConsumer:
             return
         ((_, releases),) = self._follower.at(np.array([slice_end]))
         columns = _columns([moment for moment, _, _ in moments])
-        bits = self._observer.bits(columns, releases.anomalies).tolist()
+        bits = self._observer.bits(columns, releases.anomalies, releases.book or self._book).tolist()
         for (moment, due, prev_end), found in zip(moments, bits, strict=True):
             person = self._people[moment.user_id]
             turns = self._speaks(person, slice_end, prev_end, found)
             person.bits = found
             if due or turns:
-                told = {"bits": found, "entered": list(person.entered), "left": list(person.left)}
-                self._due.append(replace(moment, **told))
+                told = {"entered": list(person.entered), "left": list(person.left), "unheld": list(person.unheld)}
+                self._due.append(replace(moment, bits=found, **told))
         if not self._together and self._due:
             self._decide()
 
     def _speaks(self, person: Person, slice_end: int, prev_end: int, bits: int) -> bool:
-        """Note when each rule segment was spoken for and against; say whether one may have been entered or left."""
+        """Note when each rule segment was spoken for and against; say whether one may have been entered or left.
+
+        Note as well when cases of rules did not hold.
+        """
+        for place in range(MAX_WATCHED):
+            if bits >> (2 * MAX_RULES + place) & 1:
+                person.unheld[place] = slice_end
         turned = bits & ~person.bits
         changes = False
         for place, hold in enumerate(self._holds):
@@ -401,9 +425,9 @@ class PlainConsumer:
             person = self._people[user_id] = Person()
         if found.robot or found.events > robots.slice_events:
             person.betrayed = slice_end
-        account = person.life.account
+        person.account = max(person.account, found.account)
         if found.farewell or found.lapsed:
-            person.life = Life()
+            person.life, person.memory = Life(), slice_end
         life = person.life
         if not found.events and not (found.quiet and life.prev_ms):
             return None
@@ -418,21 +442,25 @@ class PlainConsumer:
             life.gaps_ms += life.recency_ms
         began = life.began or found.first_ms or slice_end - 1
         self._grow(life, found, points)
+        self._show(life, slice_end, found)
         response_ms, back = self._reaction(life, found)
         start = began // time_.slice * time_.slice
         landmark = start + (slice_end - 1 - start) // time_.session_cap * time_.session_cap
         if not found.events and slice_end - prev_ms > time_.session_gap + 2 * self._settings.quiet.pause:
             landmark = slice_end - time_.slice
         self._go_on(life, slice_end, found, landmark=landmark, points=points, response_ms=response_ms, back=back)
-        life.prev_ms = found.last_ms or prev_ms
-        life.seen_ms = max(life.seen_ms, found.last_view_ms)
+        if person.memory < slice_end:  # else it all lies before the memory that begins now
+            life.prev_ms = found.last_ms or prev_ms
+            life.seen_ms = max(life.seen_ms, found.last_view_ms)
         prev_end = (prev_ms // time_.slice + 1) * time_.slice if prev_ms else 0
         robot = bool(person.betrayed) and slice_end - person.betrayed <= robots.remembered
+        since, account = person.account
         moment = _moment(
             user_id,
             slice_end,
             found,
             life,
+            account=account if found.farewell or since >= person.memory else "",  # at a farewell its card goes too
             points=points,
             prev_ms=prev_ms,
             session_start=max(began, landmark),
@@ -440,8 +468,6 @@ class PlainConsumer:
             response_ms=response_ms,
             back=back,
         )
-        if found.farewell:  # the account's card goes too
-            moment = replace(moment, account=life.account or account)
         due = found.urgent or found.farewell or not found.events or not prev_ms
         return moment, due or (slice_end - 1) // refresh != (prev_end - 1) // refresh, prev_end
 
@@ -462,9 +488,18 @@ class PlainConsumer:
         life.purchase_ms = found.last_ms if found.counts["purchase"] else life.purchase_ms
         life.clicked = found.clicked[1] or life.clicked
         life.context = found.context[14:] if found.context else life.context
-        life.account = found.account[1] or life.account
         if found.events:
             life.unlearned, life.unmeasured = found.unlearned, found.unmeasured
+
+    @staticmethod
+    def _show(life: Life, slice_end: int, found: Slice) -> None:
+        """Count what was shown, since memory began and in this day of UTC."""
+        if life.prev_ms // _DAY_MS < (slice_end - 1) // _DAY_MS:
+            life.shown_day = [0] * MAX_COUNTERS
+        for place, shown in enumerate(found.shown):
+            life.shown[place] += shown
+            life.shown_day[place] += shown
+            life.shown_ms[place] = found.last_ms if shown else life.shown_ms[place]
 
     def _reaction(self, life: Life, found: Slice) -> tuple[int, bool]:
         """Say how long the person took to click, -1 for no click or page, and whether they turned back at once."""
@@ -498,7 +533,7 @@ class PlainConsumer:
         session.backs += back
         for kind, count in found.counts.items():
             session.counts[kind] += count
-        session.shown = [sum(pair) for pair in zip(session.shown, found.seen, strict=True)]
+        session.shown = [sum(pair) for pair in zip(session.shown, found.shown, strict=True)]
         session.fields = [sum(pair) for pair in zip(session.fields, found.fields, strict=True)]
         session.liking = [sum(pair) for pair in zip(session.liking, found.liking, strict=True)]
         if found.events:
@@ -518,7 +553,8 @@ class PlainConsumer:
 
     def _decide(self) -> None:
         moments = _columns(self._due)
-        verdicts = self._decider(moments, self._follower.at(moments["slice_end"]))
+        in_force, learnt = self._follower.at(moments["slice_end"]), self._follower.learnt(moments["session_start"])
+        verdicts = self._decider(moments, in_force, learnt)
         for moment, verdict in zip(self._due, verdicts, strict=True):
             assert verdict is not None, "only pulses are not decided, and they are not due"
             expires = verdict.expires + self._settings.redis.grace
@@ -579,6 +615,7 @@ def _moment(
     found: Slice,
     life: Life,
     *,
+    account: str,
     points: int,
     prev_ms: int,
     session_start: int,
@@ -597,7 +634,8 @@ def _moment(
         user_id=user_id,
         clicked=life.clicked,
         context=life.context,
-        account=life.account,
+        account=account,
+        asked=found.asked[14:],
         farewell=found.farewell,
         robot=robot,
         unlearned=life.unlearned,
@@ -624,6 +662,9 @@ def _moment(
         session_responses=session.responses,
         session_moods=session.moods,
         shown=list(session.shown),
+        shown_day=list(life.shown_day),
+        shown_life=list(life.shown),
+        shown_ms=list(life.shown_ms),
         tallies=list(session.tallies),
         depths=list(session.depths),
         session_fields=list(session.fields),
@@ -654,6 +695,7 @@ def _moment(
         bits=0,
         entered=[],
         left=[],
+        unheld=[],
         **counted,
     )
 

@@ -29,7 +29,7 @@ SHARES: Final = {
     "view": 0.22,
     "click": 0.11,
     "scroll": 0.24,
-    "hover": 0.127,
+    "hover": 0.125,
     "dwell": 0.16,
     "exposure": 0.08,
     "search": 0.02,
@@ -41,6 +41,7 @@ SHARES: Final = {
     "error": 0.005,
     "identify": 0.002,
     "consent": 0.001,
+    "ask": 0.002,
 }
 """What share of the events each kind has."""
 
@@ -96,7 +97,12 @@ _LATE_SHARE: Final = 0.001  # lay on a device for an hour
 _COPY_SHARE: Final = 0.01
 _COPY_MS: Final = 2_000.0  # mean time until a tracker that heard no answer sends once more
 _WITH_ITEM: Final = frozenset({"view", "click", "hover", "dwell", "cart", "purchase", "rate"})
-_ARMS: Final = ("plain", "short_visual", "story")
+_SHOWN: Final = (
+    *(("hero", arm) for arm in ("plain", "short_visual", "story")),
+    *(("nudge", arm) for arm in ("welcome", "cart_reminder")),
+)
+_APART: Final = 40  # places in the catalogue, the items of a page's own list
+_UNKNOWN: Final = "not in the catalogue"
 _PAGES: Final = ("/", "/sport", "/travel", "/science", "/search")
 _LEAD_IN_S: Final = 900.0  # sessions that began before the stream are in their middle when it starts
 _QUANTUM_S: Final = 0.005
@@ -195,7 +201,7 @@ def _said(shape: Shape, items: Sequence[str], start_ms: int) -> Iterator[Record]
     kinds = rng.choice(list(SHARES), n, p=list(SHARES.values())).tolist()
     # Squared, so that some items are far more popular than others.
     item = (rng.random(n) ** 2 * len(items)).astype(np.int64).tolist()
-    page, arm = rng.integers(0, len(_PAGES), n).tolist(), rng.integers(0, len(_ARMS), n).tolist()
+    page, shown = rng.integers(0, len(_PAGES), n).tolist(), rng.integers(0, len(_SHOWN), n).tolist()
     dwell_ms, scroll = rng.exponential(4000.0, n).astype(np.int64).tolist(), rng.random(n).round(3).tolist()
     ids, junk = rng.integers(0, 2**63, n).tolist(), (rng.random(n) < _JUNK_SHARE).tolist()
     delay_ms = (rng.exponential(80.0, n) + 3_600_000 * (rng.random(n) < _LATE_SHARE)).astype(np.int64).tolist()
@@ -221,7 +227,10 @@ def _said(shape: Shape, items: Sequence[str], start_ms: int) -> Iterator[Record]
         elif kind == "scroll":
             event["scroll"] = scroll[row]
         elif kind == "exposure":
-            event |= {"slot": "hero", "decision_id": f"{ids[row] % 2**48:012x}.hero", "shown": _ARMS[arm[row]]}
+            slot, arm = _SHOWN[shown[row]]
+            event |= {"slot": slot, "decision_id": f"{ids[row] % 2**48:012x}.{slot}", "shown": arm}
+        elif kind == "ask":
+            event |= {"slot": "home_feed", "items": [_UNKNOWN, *items[item[row] :: _APART]]}
         elif kind in ("purchase", "rate"):
             event["value"] = float(1 + ids[row] % 5)
         else:

@@ -18,10 +18,18 @@ from jobs.wiring.cards import Cards, Entry, Fate
 from jobs.wiring.serving import Memberships, Move, Serving, Told
 from jobs.wiring.settings import load
 from schemas.clusters import Cluster, Clustering, Feature
+from schemas.decisions import Card, Decision, SlotCard, Versions, Why
 from schemas.events import PULSE_USER
+from schemas.reader import Reader
 from schemas.rejects import Reason, Rejected
+from schemas.rules import Action, Case, Rule, Rulebook
+from schemas.segments import RuleSegment
+from schemas.signals import Signals
+from schemas.slots import Arm, Content, Knob, Variant
+from udfs.book import Book
 from udfs.clusters import Clusters
-from udfs.decide import Verdict
+from udfs.decide import Decider, Verdict, again
+from udfs.in_force import InForce
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LATER = int(time.time() * 1000) + 3_600_000
@@ -275,3 +283,106 @@ def test_a_membership_that_redis_does_not_take_is_a_record_and_without_redis_the
     assert (failed.reason, failed.user_id, failed.at) == (Reason.WRITE_FAILED, "k0:mover", LATER)
     unserved = Memberships(None, 60_000, logging.getLogger("test"))
     assert unserved.tell([Move("k0:mover", LATER, False, "reader", "", 0, 0)], [None])[0].failure is None
+
+
+VALID_MS = 300_000
+BOOK = Book.of(
+    None,
+    Rulebook(
+        seed="s",
+        valid=VALID_MS,
+        counters=[],
+        slots={
+            "hero": Variant({"plain": Arm(0.4), "story": Arm(0.6, params={"motion": "soft"})}, default="plain"),
+            "page": Content({"length": Knob("normal")}),
+        },
+        rules={"reading": Rule("page", {"long": Case('segment == "reader"', Action(set={"length": "long"}))})},
+    ),
+)
+CONSTANTS: dict[str, dict[str, Any]] = {
+    "hero": {"kind": "variant", "arm": "plain"},
+    "page": {"kind": "params", "params": {"length": "normal"}},
+}
+
+
+class Beating:
+    """What a job does at every pulse: it decides for those of whom nothing is known, and serves that."""
+
+    def __init__(self, cards: Cards) -> None:
+        settings = load(REPOSITORY, "local", {}, []).settings
+        segments = {"reader": RuleSegment("", "session_views > 5"), "skimmer": RuleSegment("", "session_views > 9")}
+        self._decider = Decider(BOOK, settings.signals, settings.noise, segments)
+        self._serving = Serving(cards, settings.redis.grace, lambda: LATER, {}, logging.getLogger("beating"))
+
+    def __call__(self, end: int) -> None:
+        row: dict[str, list[Any]] = {"user_id": [PULSE_USER], "account": [""], "slice_end": [end], "first_ms": [end]}
+        moments = {name: np.array(column) for name, column in row.items()} | {"farewell": np.array([False])}
+        self._serving.serve(moments, self._decider(moments, [(np.arange(1), InForce())]))
+
+
+def test_pulses_fill_segments_and_table_and_a_person_without_a_card_is_served_from_their_segment(
+    cards: Cards, cache: Cache
+) -> None:
+    end = time.time_ns() // 1_000_000
+    beat = Beating(cards)
+    beat(end - 1000)
+    beat(end)
+    with Redis.from_url(cache.url) as redis:
+        keys = ["tt:default:d", "tt:policy", "tt:seg:reader:d", "tt:seg:skimmer:d"]
+        assert [redis.pexpiretime(key) for key in keys] == [end + VALID_MS + 60_000] * 4
+
+    reader = Reader.connect(cache.url)
+    read = reader.read("k0:nobody", segment="reader", default=CONSTANTS)
+    assert (read.source, read.reason, read.seq) == ("segment", "missing", end)
+    assert (read.slots["page"]["params"], read.slots["hero"]["arm"]) == ({"length": "long"}, "story")
+    unknown = reader.read("k0:nobody", default=CONSTANTS)
+    assert (unknown.source, unknown.slots["page"]["params"], unknown.slots["hero"]["arm"]) == (
+        "default",
+        {"length": "normal"},
+        "plain",
+    )
+
+
+def test_a_page_draws_from_the_table_what_the_job_draws_in_the_same_session(cards: Cards, cache: Cache) -> None:
+    end = time.time_ns() // 1_000_000
+    Beating(cards)(end)
+    reader = Reader.connect(cache.url)
+    for person in range(50):
+        who = Decision(f"k0:{person}", 1, end, end, end, {}, Versions(), Signals(), session=end - 7000)
+        (record,) = again([who], InForce(), BOOK, [None])
+        decided = json.decode(record, type=Decision).slots["hero"]
+        drawn = reader.draw("hero", f"k0:{person}", end - 7000) or {}
+        assert (drawn["arm"], drawn["p"], drawn["reason"], drawn.get("params"), drawn["source"]) == (
+            decided.arm,
+            decided.p,
+            decided.reason.value,
+            decided.params,
+            "table",
+        )
+        assert drawn["id"].startswith("cold:")
+
+
+def test_what_a_stopped_job_left_behind_expires_and_the_next_pulse_renews_it(cards: Cards, cache: Cache) -> None:
+    end = time.time_ns() // 1_000_000
+    beat = Beating(cards)
+    beat(end)
+    expires = end + VALID_MS
+    own = Card(
+        1, end, end, expires, {"hero": SlotCard("a.hero", "variant", 0.6, Why.SPLIT, expires, arm="story")}, Versions()
+    )
+    cards.put([Entry("tt:{k0:ada}:d", end, expires + 60_000, json.encode(own).decode())])
+
+    def seen(now: int, user_id: str) -> tuple[str, str | None, str, bool]:
+        """Say where a page finds its slots at some time, and whether it may draw."""
+        with Redis.from_url(cache.url) as redis:
+            reader = Reader(redis, fresh_ms=VALID_MS, now=lambda: now)
+            read = reader.read(user_id, segment="skimmer", default=CONSTANTS)
+            return read.source, read.reason, read.slots["hero"]["arm"], reader.draw("hero", user_id, 7) is not None
+
+    assert seen(expires - 1, "k0:ada") == ("user", None, "story", True)
+    assert seen(expires - 1, "k0:bob") == ("segment", "missing", "story", True)
+    assert seen(expires, "k0:ada") == ("caller", "expired", "plain", False)
+    assert seen(expires, "k0:bob") == ("caller", "missing", "plain", False)
+    beat(end + 1000)
+    assert seen(expires, "k0:ada") == ("segment", "expired", "story", True)
+    assert seen(expires + 999, "k0:bob") == ("segment", "missing", "story", True)

@@ -34,7 +34,7 @@ from tests.claims.oracle import WITHOUT, Oracle
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 KEY = b"for-development-only"
-SLICE, REFRESH, GAP, MEMORY = 1_000, 5_000, 120_000, 3_600_000
+SLICE, REFRESH, GAP, MEMORY, DAY = 1_000, 5_000, 120_000, 3_600_000, 86_400_000
 SHELF = Shelf.stocked(seeded(1, CATALOGUE))
 TOPICS = ("events", "rejected", "decisions", "segments")
 NEUTRAL = {field.name: field.default for field in fields(Signals)}
@@ -95,7 +95,7 @@ def run(stack: Stack, scratch: Path) -> Run:
     sets += ["time.session_gap=2min", "time.session_cap=10min", "time.memory=1h", "flink.rest_port=0"]
     sets += ["quiet.pause=20s", "quiet.gone=20min"]
     sets += ["topics.clicks.config={'message.timestamp.type'='CreateTime', 'retention.ms'='-1'}"]
-    sets += ["slots.hero.cap.shown=3", "flink.parallelism=2", "decide.valid=7d"]
+    sets += ["slots.hero.guards.caps=[{shown=3}]", "flink.parallelism=2", "decide.valid=7d"]
     sets += [f"flink.checkpoint_dir={REPOSITORY}/.local/tests/checkpoints", f"releases.store={store.uri}"]
     settings = load(REPOSITORY, "local", {}, sets).settings
     admin = wire.admin(settings.kafka.bootstrap, 10_000)
@@ -193,10 +193,30 @@ def test_a_decision_carries_what_it_was_made_from(run: Run) -> None:
                 assert record["trace"]["hero"]["guards"] == [cap], (user_id, record["seq"])
 
 
+def test_exposures_are_counted_by_session_by_day_and_within_memory(run: Run) -> None:
+    oracle, checked = Oracle(run.settings, {}), 0
+    for user_id, events in of_users(run).items():
+        _, forgotten = oracle.silences(events)
+        for record in (each for each in run.records["decisions"] if each["user_id"] == user_id):
+            end = record["seq"]
+            memory = max((moment for moment in forgotten if moment <= end), default=0)
+            shown = [event["at"] for event in events if memory <= event["at"] < end and event.get("slot") == "hero"]
+            today = (end - 1) // DAY * DAY
+            in_session = sum(at >= record["session"] for at in shown)
+            said = record.get("shown", {}).get("hero", [0, 0, 0, 0])
+            expected = [in_session, sum(at >= today for at in shown), len(shown)]
+            assert said[:3] == expected, (user_id, end)
+            if shown:
+                last = shown[-1] // SLICE * SLICE
+                assert said[3] == max(event["at"] for event in events if last <= event["at"] < last + SLICE)
+                checked += 1
+    assert checked > 100
+
+
 def test_a_capped_slot_shows_its_default_and_says_what_was_withheld(run: Run) -> None:
     heroes = [record["slots"]["hero"] | record["trace"]["hero"] for record in run.records["decisions"]]
     capped = [hero for hero in heroes if hero["guards"][0]["held"]]
-    drawn = [hero for hero in heroes if not hero["guards"][0]["held"]]
+    drawn = [hero for hero in heroes if not hero["guards"][0]["held"] and hero["reason"] != "RULE"]
     assert {(hero["arm"], hero["p"], hero["reason"]) for hero in capped} == {("plain", 1.0, "CAPPED")}
     assert {(hero["arm"], hero["p"]) for hero in drawn} == {("plain", 0.5), ("short_visual", 0.3), ("story", 0.2)}
 
