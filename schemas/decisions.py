@@ -125,7 +125,7 @@ class Draw(Struct, frozen=True):
 class Guard(Struct, frozen=True):
     """A guard's state when it was asked."""
 
-    name: Annotated[str, Meta(description="cap, cooldown, pacing, evidence, confidence or changes.")]
+    name: Annotated[str, Meta(description="cap, cooldown, pacing, evidence, confidence, changes or stale.")]
     count: Annotated[int | float, Meta(description="What it found; a cooldown: ms since the slot was shown, -1 never.")]
     limit: int | float
     held: Annotated[bool, Meta(description="Whether it held the choice back.")]

@@ -126,6 +126,7 @@ class Rulebook(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     rules: dict[str, Rule] = {}
     experiments: dict[str, Experiment] = {}
     holdout: Holdout = Holdout()
+    stale: Annotated[int, Meta(ge=0, description="Age after which a model is not asked any more, ms; 0: none.")] = 0
     explain: Annotated[Share, Meta(description="Of the lists, whose records say what made the first score.")] = 0.0
 
 

@@ -201,6 +201,7 @@ class Decide(Section, frozen=True):
     urgent: list[Kind]
     valid: Millis
     seed: Annotated[str, Meta(min_length=1)]
+    stale: Millis
     explain: Share
 
 

@@ -20,6 +20,9 @@ from udfs.learned import Drawing, armed, odds
 from udfs.parts import Parts, parts
 from udfs.speaking import SILENT, Voices, voices
 
+_HARMLESS: Final = ("changes", "stale")
+"""Guards that limit a choice, but do not put the default in its place."""
+
 CONTROLS: Final = (Why.CONTROL, Why.HOLDOUT)
 
 Reasons = NDArray[np.object_]
@@ -129,7 +132,7 @@ def held_back(reasons: Reasons, who: Parts, found: Sequence[Asked], idle: NDArra
     _give(held, who.treated("control"), Why.CONTROL)
     _give(held, idle, Why.QUIET)
     for guard in found:
-        if guard.name != "changes":
+        if guard.name not in _HARMLESS:
             _give(held, guard.held, guard.reason)
     return held
 

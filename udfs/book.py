@@ -176,6 +176,7 @@ def authored(settings: Settings) -> Rulebook:
         rules=settings.rules,
         experiments=settings.experiments,
         holdout=settings.holdout,
+        stale=int(settings.decide.stale),
         explain=settings.decide.explain,
     )
 

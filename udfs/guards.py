@@ -1,4 +1,4 @@
-"""What holds a slot's choice back: caps, a cooldown, pacing, too little evidence, too little confidence."""
+"""What holds a slot's choice back: caps, a cooldown, pacing, too little evidence or confidence, a model too old."""
 
 from typing import NamedTuple
 
@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from schemas.decisions import Guard, Why
 from udfs.book import Place
 from udfs.facts import STRETCHES, Facts
+from udfs.in_force import InForce
 
 _LAST = STRETCHES.index("shown_ms")
 NEVER = -1
@@ -89,6 +90,28 @@ def epochs(place: Place, facts: Facts, refresh: NDArray[np.int64]) -> tuple[NDAr
     if not most:
         return wanted, []
     return np.minimum(wanted, most), [Asked("changes", Why.SPLIT, wanted, most, wanted > most)]
+
+
+def outdated(stale: int, facts: Facts, releases: InForce) -> NDArray[np.bool_]:
+    """Say for whom the model is too old to be asked, (n,).
+
+    Args:
+        stale: ms after which it is; 0: never.
+        facts: of n people.
+        releases: those in force.
+    """
+    found = age(stale, facts, releases)
+    return found[0].held if found else np.zeros(len(facts.users), dtype=np.bool_)
+
+
+def age(stale: int, facts: Facts, releases: InForce) -> list[Asked]:
+    """Ask how old the model is; where it is too old, the order is that without one. It holds no choice back."""
+    since = releases.effective.get("model")
+    # One in force from the start of time has no age.
+    if not (stale and since and releases.model):
+        return []
+    old = facts.ends - since
+    return [Asked("stale", Why.POPULAR, old, stale, old > stale)]
 
 
 def states(found: list[Asked], rows: int) -> list[list[Guard] | None]:

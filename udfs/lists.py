@@ -1,18 +1,20 @@
 """Which items a list shows a person, in which order: a model's, bent by rules and by how alike neighbours may be."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import repeat
 from math import prod
 from typing import Final, NamedTuple
 
 import numpy as np
-from msgspec.structs import replace
+from msgspec import structs
 from numpy.typing import NDArray
 
 from schemas.decisions import SlotCard, Trace, Why
 from schemas.rules import Action
 from schemas.signals import FEATURES, USER_FEATURES
 from schemas.slots import Rerank
+from udfs import guards
 from udfs.arms import CONTROLS, Reasons, held_back, labels, said_by, taken
 from udfs.arrange import NONE, Arrangement, Candidates, Rules, Window, arrange, boosted, spread
 from udfs.book import Place
@@ -54,29 +56,33 @@ def choose(place: Place, bundle: Bundle, reasons: Reasons) -> Choices | None:
     if catalogue is None or not len(catalogue.ranked):
         return None
     # Lists of one length are ordered together: how many items are considered must not depend on who stands beside.
-    lengths = np.array(
-        [
-            sum(item in catalogue.rows for item in question.items) if question.slot == place.name else _UNASKED
-            for question in facts.asked
-        ]
-    )
-    kinds = np.unique(lengths).tolist()
-    if kinds == [_UNASKED]:
-        ranked = rerank(_listed(place), facts.columns, facts.clicked, bundle.releases)
-        return _ordered(place, bundle, reasons, ranked) if ranked else None
-    if len(kinds) == 1:
-        lists = [question.items for question in facts.asked]
-        ranked = answered(lists, facts.columns, facts.clicked, bundle.releases)
-        return _ordered(place, bundle, reasons, ranked) if ranked else None
+    lengths = [
+        sum(item in catalogue.rows for item in question.items) if question.slot == place.name else _UNASKED
+        for question in facts.asked
+    ]
+    kinds = list(zip(lengths, guards.outdated(bundle.book.book.stale, facts, bundle.releases).tolist(), strict=True))
+    if len(alike := sorted(set(kinds))) == 1:
+        return _alike(place, bundle, reasons, *alike[0])
     cards: dict[int, SlotCard] = {}
     traces: dict[int, Trace] = {}
-    for length in kinds:
-        part = np.flatnonzero(lengths == length)
-        found = choose(place, bundle.taken(part), reasons[part])
-        assert found is not None
+    for kind in alike:
+        part = np.flatnonzero([each == kind for each in kinds])
+        found = _alike(place, bundle.taken(part), reasons[part], *kind)
         cards |= zip(part.tolist(), found.cards, strict=True)
         traces |= zip(part.tolist(), found.traces, strict=True)
-    return Choices([cards[row] for row in range(len(lengths))], [traces[row] for row in range(len(lengths))])
+    return Choices([cards[row] for row in range(len(kinds))], [traces[row] for row in range(len(kinds))])
+
+
+def _alike(place: Place, bundle: Bundle, reasons: Reasons, length: int, outdated: bool) -> Choices:
+    """Order for people whose pages all ask, or do not, and whose model is too old for all, or for none."""
+    facts = bundle.facts
+    releases = replace(bundle.releases, model=None) if outdated else bundle.releases
+    if length == _UNASKED:
+        ranked = rerank(_listed(place), facts.columns, facts.clicked, releases)
+    else:
+        ranked = answered([question.items for question in facts.asked], facts.columns, facts.clicked, releases)
+    assert ranked is not None
+    return _ordered(place, bundle, reasons, ranked)
 
 
 def _ordered(place: Place, bundle: Bundle, reasons: Reasons, ranked: Ranked) -> Choices:
@@ -85,12 +91,12 @@ def _ordered(place: Place, bundle: Bundle, reasons: Reasons, ranked: Ranked) -> 
     undecided = _undecided(place, bundle, ranked)
     who = parts(place, facts)
     spoken = voices(place, facts, heard=who.treated("rules"))
-    found = asked(place, facts)
+    found = [*asked(place, facts), *guards.age(bundle.book.book.stale, facts, bundle.releases)]
     held = held_back(reasons, who, found, idle=np.zeros(len(bundle.ids), dtype=np.bool_)).tolist()
     ranked, arranged = _arranged(place, ranked, spoken, bundle)
     among = ranked.candidates.shape[1]
     cards, traces = [], []
-    for (card_id, end), usual, (items, scores, p), back, clicked, guards, rules, part, experiment in zip(
+    for (card_id, end), usual, (items, scores, p), back, clicked, state, rules, part, experiment in zip(
         bundle.cards(place),
         undecided,
         _shown(ranked, arranged),
@@ -102,7 +108,7 @@ def _ordered(place: Place, bundle: Bundle, reasons: Reasons, ranked: Ranked) -> 
         labels(who),
         strict=True,
     ):
-        trace = Trace(guards=guards, rules=rules, part=part)
+        trace = Trace(guards=state, rules=rules, part=part)
         if back is not None:
             control = back in CONTROLS
             cards.append(SlotCard(card_id, "rerank", 1.0, back, end, usual, exp=experiment, control=control))
@@ -113,9 +119,9 @@ def _ordered(place: Place, bundle: Bundle, reasons: Reasons, ranked: Ranked) -> 
         reason = Why.RULE if won else ranked.reason
         cards.append(SlotCard(card_id, "rerank", prod(p), reason, end, items, why=why, exp=experiment))
         drawn = None if all(chance == 1 for chance in p) else p
-        traces.append(replace(trace, candidates=among, scores=scores, p=drawn))
+        traces.append(structs.replace(trace, candidates=among, scores=scores, p=drawn))
     for row, contributions in _contributions(place, bundle, traces, ranked, arranged):
-        traces[row] = replace(traces[row], contributions=contributions)
+        traces[row] = structs.replace(traces[row], contributions=contributions)
     return Choices(cards, traces)
 
 

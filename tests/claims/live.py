@@ -110,12 +110,15 @@ class Live:
 
 
 @contextmanager
-def live(root: Path, *overrides: str) -> Iterator[Live]:
+def live(
+    root: Path, *overrides: str, past: Callable[[Settings, threading.Event], None] | None = None
+) -> Iterator[Live]:
     """Run stack, pulses and job in a folder, from the first heartbeat on.
 
     Args:
         root: the folder; logs stay in it.
         overrides: settings, as `--set` takes them.
+        past: feeds records with times of their own until the event is set, pulses too; None: it is now.
 
     Raises:
         Refusal: something did not come up.
@@ -125,14 +128,15 @@ def live(root: Path, *overrides: str) -> Iterator[Live]:
         changes = [*(f"{path}={value}" for path, value in here.items()), *overrides]
         settled = settings(*changes)
         broker = wire.admin(stack.bootstrap, settled.kafka.wait)
-        topics.apply(broker, topics.difference(settled.topics, {}))
+        wanted = feed.replayable(settled.topics) if past else settled.topics
+        topics.apply(broker, topics.difference(wanted, {}))
         logs = processes.home(root) / "logs"
         os.environ.update(JOB_ENVIRONMENT, PYTHONPATH=str(REPOSITORY), FLINK_LOG_DIR=str(logs))
         sets = [word for change in changes for word in ("--set", change)]
         job = processes.start("personalize", [sys.executable, "-m", "jobs", *sets, "personalize"], root)
         over = threading.Event()
         with ThreadPoolExecutor(1) as pool, Redis.from_url(stack.redis_url) as redis:
-            pulses = pool.submit(pulse.keep_alive, settled, over)
+            pulses = pool.submit(past or pulse.keep_alive, settled, over)
             try:
                 running = Live(settled, job, redis, Cards(settled.redis, time.monotonic))
                 running.wait(lambda: running.heartbeat() > 0, START_S, "the first heartbeat")

@@ -2,14 +2,19 @@
 
 from typing import Any
 
-from schemas.decisions import Decision, Why
+import lightgbm
+import numpy as np
+
+from schemas.decisions import Decision, Guard, Why
 from schemas.rules import Action, Case, Rule
+from schemas.signals import FEATURES
 from schemas.slots import Cap, Guards, Rerank, Windows
-from tests.udfs.people import book, decisions, facts
+from tests.udfs.people import END, book, decisions, facts
 from udfs.asking import Question
 from udfs.catalogue import Catalogue
 from udfs.facts import Facts
 from udfs.in_force import InForce
+from udfs.models import Model, golden
 
 #              prior by falling popularity: a1 0.9, b1 0.8, a2 0.7, b2 0.6, a3 0.5, vip 0.4 (for readers only), c1 0.3
 SHELF = b"\n".join(
@@ -117,3 +122,19 @@ def test_a_pages_list_does_not_depend_on_the_lists_beside_it() -> None:
     alone = lists(facts(1)._replace(asked=[short]), Rerank(2, 7, explore=0.5), rules=rules)
     assert (items(together[0]), together[0].trace["feed"]) == (items(alone[0]), alone[0].trace["feed"])
     assert (together[0].trace["feed"].candidates, together[1].trace["feed"].candidates) == (3, 5)
+
+
+def test_a_model_that_is_too_old_is_not_asked_and_the_record_says_so() -> None:
+    rows = np.random.default_rng(5).random((300, len(FEATURES)))
+    rarest = rows[:, FEATURES.index("popularity")] < 0.5
+    data = lightgbm.Dataset(rows, rarest, feature_name=list(FEATURES))
+    text = lightgbm.train({"objective": "binary", "num_threads": 1, "verbosity": -1}, data, 5).model_to_string()
+    model = Model.parse("m1", text, golden(text, rows[:9]))
+    releases = InForce(HERE.catalogue, model, effective={"model": END - 5_000})
+    rules = book(slots={"feed": Rerank(2, 7)}, stale=6_000)
+    about = facts(2)._replace(ends=np.array([END, END + 2_000]))
+    young, old = decisions(about, rules, releases=releases)
+    assert (young.slots["feed"].reason, items(young)) == (Why.SCORE, ["c1", "a3"])
+    assert young.trace["feed"].guards == [Guard("stale", 5_000, 6_000, held=False)]
+    assert (old.slots["feed"].reason, items(old)) == (Why.POPULAR, ["a1", "b1"])
+    assert old.trace["feed"].guards == [Guard("stale", 7_000, 6_000, held=True)]
