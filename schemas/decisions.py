@@ -60,7 +60,7 @@ class Unfit(Enum):
     OUTLIER = "outlier"
 
 
-class SlotCard(Struct, frozen=True, omit_defaults=True):
+class SlotCard(Struct, frozen=True, gc=False, omit_defaults=True):
     """One slot, as a page needs it."""
 
     id: Annotated[str, Meta(description="Decision id; an exposure or outcome quotes it.")]
@@ -113,7 +113,7 @@ class Card(Struct, frozen=True, omit_defaults=True):
     cluster: Annotated[int, Meta(description="The k-means segment, by its id in the release; 0: none.")] = 0
 
 
-class Draw(Struct, frozen=True):
+class Draw(Struct, frozen=True, gc=False):
     """How an arm was drawn, so that anyone can draw it again."""
 
     key: Annotated[str, Meta(description="What was hashed: seed, slot, user, session start, and which draw of it.")]
@@ -148,7 +148,7 @@ class Part(Struct, frozen=True):
     bucket: Annotated[float, Meta(description="The hash of the person, mapped to [0, 1).")]
 
 
-class Trace(Struct, frozen=True, omit_defaults=True):
+class Trace(Struct, frozen=True, gc=False, omit_defaults=True):
     """What led to one slot's choice. What an item scored follows from the releases, `clicked` and `signals`."""
 
     candidates: Annotated[int | None, Meta(description="rerank: how many of the catalogue's items were scored.")] = None

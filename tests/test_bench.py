@@ -3,13 +3,20 @@
 from collections import Counter
 from typing import Any
 
+import numpy as np
 import pytest
 from msgspec import json
 
+from schemas.slices import MOMENT
 from tests.bench.clean import CleanCost, Plan, decoding
+from tests.bench.decide import PARTS, charged
+from tests.bench.people import people
 from tests.bench.stream import AGENTS, GRANTED, JUNK, NORMS, Record, Shape, records
 from tests.claims.claim import settings
+from udfs.book import Book, authored
+from udfs.decide import Decider
 from udfs.devices import device_reader
+from udfs.in_force import InForce
 from udfs.noise import Norms
 
 START = 1_767_225_600_000
@@ -81,3 +88,22 @@ def test_the_steps_of_reading_add_up_to_the_whole(stream: list[Record]) -> None:
 
 def test_the_parts_of_cleaning_are_summed() -> None:
     assert CleanCost(Plan(1, None), {"consent": 0.5, "time": 0.25}, {}, None, 0.0).python_s == 0.75
+
+
+def test_made_up_people_are_moments_of_which_each_is_decided() -> None:
+    here = settings()
+    moments = people(200, ITEMS, np.random.default_rng(1))
+    assert moments.keys() == set(MOMENT)
+    decider = Decider(Book.of(None, authored(here)), here.signals, here.noise, here.segments.rules)
+    verdicts = decider(moments, [(np.arange(200), InForce())])
+    reasons = Counter(json.decode(verdict.record or "")["slots"]["nudge"]["reason"] for verdict in verdicts)
+    assert reasons.keys() >= {"RULE", "QUIET", "CAPPED"}
+
+
+def test_every_part_of_a_decision_is_charged_with_its_own_steps_and_the_last_with_the_rest() -> None:
+    steps = {"all": 9.0, "all but contributions": 8.0, "rules": 1.0, "experiments": 0.5, "guards": 0.25}
+    book = Book.of(None, authored(settings()))
+    us = {f"{place.name}: {step}": taken for place in book.places for step, taken in steps.items()}
+    found = charged(book, us | {"whole": 50.0, "facts": 5.0, "held out": 1.0, "scored": 4.0})
+    assert [place.name for place in book.places] == ["hero", "home_feed", "nudge", "page"]
+    assert found == dict(zip(PARTS, (5.0, 4.0, 3.0, 12.5, 4.0, 2.25, 1.0, 1.0, 6.25, 11.0), strict=True))

@@ -7,9 +7,15 @@ import pytest
 from msgspec import json
 
 from jobs.local.feed import Record
+from schemas.decisions import Guard
 from schemas.events import Event, Kind
+from tests.bench.stream import JUNK
+from tests.bench.stream import Record as Sent
+from tests.claims import caps
+from tests.claims.caps import Plain, compared
 from tests.claims.claim import settings
 from tests.claims.edge_cases import Met, Outputs, not_the_earliest, promised, read
+from tests.claims.hot_swap import in_time
 from tests.claims.no_raw_ids import MARKS, extras, in_files, in_texts
 from tests.claims.robots import Score, Truth, score, truths
 from tests.claims.search import strings
@@ -133,3 +139,65 @@ def test_a_table_of_edge_cases_is_read_to_its_end() -> None:
         "### Next\n| `x` | 1 | view | 1 | 1 | 1 | 1 | none of these |\n"
     )
     assert promised(page) == {"odd: one": (Met(3, {"late view": 1, "click": 2}, 1), (2, 3, 4))}
+
+
+MINUTE = 60_000
+MIDNIGHT = 1_767_312_000_000
+
+
+def seen(*events: tuple[int, str]) -> Plain:
+    plain = Plain(settings())
+    for number, (at, shown) in enumerate(events):
+        plain.add(caps.Event(at, 0, "exposure" if shown else "view", shown, number))
+    return plain
+
+
+def test_a_session_begins_after_a_silence_and_is_cut_and_is_empty_once_it_is_long_over() -> None:
+    start = MIDNIGHT + 300
+    plain = seen(*((start + 25 * MINUTE * step, "") for step in range(6)), (start + 156 * MINUTE, ""))
+    assert plain.session(MIDNIGHT + 1000) == start
+    assert plain.session(MIDNIGHT + 101 * MINUTE) == start
+    assert plain.session(MIDNIGHT + 126 * MINUTE) == MIDNIGHT + 120 * MINUTE
+    assert plain.session(MIDNIGHT + 156 * MINUTE + 1000) == start + 156 * MINUTE
+    assert plain.session(MIDNIGHT + 188 * MINUTE) == start + 156 * MINUTE
+    assert plain.session(MIDNIGHT + 189 * MINUTE) == MIDNIGHT + 189 * MINUTE - 1000
+
+
+def test_what_was_shown_is_counted_by_day_for_life_and_since_the_end_of_its_slice() -> None:
+    reminder = "nudge/cart_reminder"
+    plain = seen((MIDNIGHT - 500, reminder), (MIDNIGHT - 100, ""), (MIDNIGHT, ""), (MIDNIGHT + 5000, "nudge/welcome"))
+    assert plain.guards("nudge", MIDNIGHT, 0) == [
+        Guard("cap", 1, 2, held=False),
+        Guard("cap", 1, 16, held=False),
+        Guard("cooldown", 100, 600_000, held=True),
+    ]
+    assert plain.guards("nudge", MIDNIGHT + 1000, 0)[0] == Guard("cap", 0, 2, held=False)
+    assert plain.guards("nudge", MIDNIGHT + 11 * MINUTE, 0)[1:] == [
+        Guard("cap", 2, 16, held=False),
+        Guard("cooldown", 655_000, 600_000, held=False),
+    ]
+    assert plain.guards("hero", MIDNIGHT, 0) == [Guard("cap", 0, 5, held=False), Guard("cap", 0, 20, held=False)]
+
+
+def test_decisions_that_are_missing_new_repeated_or_different_are_counted() -> None:
+    def line(seq: int, arm: str) -> bytes:
+        return json.encode({"user_id": "k0:ada", "seq": seq, "arm": arm})
+
+    made = [line(1, "a"), line(1, "a"), line(2, "a"), line(2, "b"), line(3, "a")]
+    assert compared(made, [line(1, "a"), line(2, "a"), line(4, "a")]) == {
+        "made": 5,
+        "repeated": 2,
+        "missing": 1,
+        "unknown": 1,
+        "different": 1,
+    }
+
+
+def test_a_stream_without_late_events_holds_no_junk_either() -> None:
+    def sent(delay_ms: int) -> Sent:
+        return Sent(MIDNIGHT, "ada", json.encode({"user_id": "ada", "occurred_at": MIDNIGHT - delay_ms}))
+
+    assert list(in_time(iter([sent(0), Sent(MIDNIGHT, "eve", JUNK[1]), sent(80), sent(3_600_000)]))) == [
+        sent(0),
+        sent(80),
+    ]

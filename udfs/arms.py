@@ -74,18 +74,19 @@ def choose(place: Place, bundle: Bundle, reasons: Reasons) -> Choices:
             strict=True,
         )
     ]
-    names, shown = options(slot), default(slot)
+    names, shown, sort = options(slot), default(slot), kind(slot)
+    contents = {arm: params(slot, arm) for arm in (*names, shown)}
     chances = p[np.arange(rows), picked].tolist()
     chosen = [(names[arm], chance) for arm, chance in zip(picked.tolist(), chances, strict=True)]
     cards = [
         SlotCard(
             card_id,
-            kind(slot),
+            sort,
             chance if back is None else 1.0,
             reason,
             end,
             arm=arm if back is None else shown,
-            params=params(slot, arm if back is None else shown),
+            params=contents[arm if back is None else shown],
             why=why,
             exp=experiment,
             control=reason in CONTROLS,
@@ -128,23 +129,23 @@ def params(slot: Armed, arm: str) -> Params | None:
 
 def held_back(reasons: Reasons, who: Parts, found: Sequence[Asked], idle: NDArray[np.bool_]) -> Reasons:
     """Say why the default is shown, the first reason of several: the control group's, nobody's asking, a guard's."""
-    held = reasons.copy()
-    _give(held, who.treated("control"), Why.CONTROL)
-    _give(held, idle, Why.QUIET)
-    for guard in found:
-        if guard.name not in _HARMLESS:
-            _give(held, guard.held, guard.reason)
+    held, left = reasons.copy(), free(reasons)
+    asked_for = [(guard.held, guard.reason) for guard in found if guard.name not in _HARMLESS]
+    for whom, reason in ((who.treated("control"), Why.CONTROL), (idle, Why.QUIET), *asked_for):
+        held[whom & left] = reason
+        left &= ~whom
     return held
 
 
 def said_by(place: Place, spoken: Voices) -> list[list[Spoke] | None]:
     """Write down which rules spoke, row by row; None where none did."""
     said: list[list[Spoke] | None] = [None] * len(spoken.case)
-    for row, column in zip(*(each.tolist() for each in np.nonzero(spoken.case != SILENT)), strict=True):
-        rule, case = place.rules[column], spoken.case[row, column]
+    at = np.nonzero(spoken.case != SILENT)
+    columns = (*at, spoken.case[at], spoken.share[at] > 0, spoken.rank[at])
+    for row, column, case, won, rank in zip(*(each.tolist() for each in columns), strict=True):
+        rule = place.rules[column]
         name = rule.cases[case].name.partition(".")[2] if case < len(rule.cases) else ELSE
-        spoke = Spoke(rule.name, name, bool(spoken.share[row, column] > 0), float(spoken.rank[row, column]))
-        said[row] = [*(said[row] or []), spoke]
+        said[row] = [*(said[row] or []), Spoke(rule.name, name, won, rank)]
     return said
 
 
@@ -167,10 +168,6 @@ def labels(who: Parts) -> list[str | None]:
 def free(held: Reasons) -> NDArray[np.bool_]:
     """Say for whom nothing holds the choice back, (n,)."""
     return np.array([reason is None for reason in held.tolist()], dtype=np.bool_)
-
-
-def _give(held: Reasons, whom: NDArray[np.bool_], reason: Why) -> None:
-    held[whom & free(held)] = reason
 
 
 def _drawn(
@@ -280,12 +277,14 @@ def _words(
     found: Sequence[Asked], held: Reasons, spoken: Voices, place: Place, chances: Sequence[float]
 ) -> list[list[str] | None]:
     """Say it in words: the rules that count and the draw, or what holds it back."""
-    words: list[list[str] | None] = [[f"drawn with p = {chance:.3g}"] for chance in chances]
+    drawn = {chance: [f"drawn with p = {chance:.3g}"] for chance in set(chances)}
+    words: list[list[str] | None] = [drawn[chance] for chance in chances]
     for row, column in zip(*(each.tolist() for each in np.nonzero(spoken.share > 0)), strict=True):
         words[row] = [f"rule:{place.rules[column].name}", *(words[row] or [])]
-    for row in np.flatnonzero(~free(held)).tolist():
-        guard = next((each for each in found if each.reason is held[row] and each.held[row]), None)
-        words[row] = [_told(guard, row, place)] if guard else None
+    for row, reason in enumerate(held.tolist()):
+        if reason is not None:
+            guard = next((each for each in found if each.reason is reason and each.held[row]), None)
+            words[row] = [_told(guard, row, place)] if guard else None
     return words
 
 

@@ -95,7 +95,9 @@ class Decider:
                 verdicts[row] = _for_all(self._segments, moments["slice_end"][row].item(), releases, book, known)
             people = rows[~pulses[rows] & ~moments["farewell"][rows]]
             if len(people):
-                taken = {name: column[people] for name, column in moments.items()}
+                # Nearly always they are all there are, and need not be copied.
+                alone = np.array_equal(people, np.arange(len(verdicts)))
+                taken = moments if alone else {name: column[people] for name, column in moments.items()}
                 facts = observed(taken, self._observer, self._noise, releases, book)
                 each = [learnt[row] for row in people.tolist()] if learnt else [None] * len(people)
                 for row, verdict in zip(people.tolist(), decided(facts, releases, book, each), strict=True):
@@ -243,7 +245,8 @@ def decision_ids(users: Sequence[str], seqs: Sequence[int], versions: Sequence[V
     ['EJTNFX1hdn9I', 'C6uQa53BjpDw']
     """
     # As many objects as there are different ones, see `_versions`.
-    releases = {id(each): "|".join(str(version) for version in (*astuple(each), VERSION)) for each in versions}
+    different = {id(each): each for each in versions}
+    releases = {key: "|".join(map(str, (*astuple(each), VERSION))) for key, each in different.items()}
     digests = (
         blake2b(f"{user}|{seq}|{releases[id(each)]}".encode(), digest_size=_ID_BYTES).digest()
         for user, seq, each in zip(users, seqs, versions, strict=True)

@@ -108,7 +108,7 @@ def age(stale: int, facts: Facts, releases: InForce) -> list[Asked]:
     """Ask how old the model is; where it is too old, the order is that without one. It holds no choice back."""
     since = releases.effective.get("model")
     # One in force from the start of time has no age.
-    if not (stale and since and releases.model):
+    if not (stale and since):
         return []
     old = facts.ends - since
     return [Asked("stale", Why.POPULAR, old, stale, old > stale)]

@@ -76,11 +76,12 @@ def choose(place: Place, bundle: Bundle, reasons: Reasons) -> Choices | None:
 def _alike(place: Place, bundle: Bundle, reasons: Reasons, length: int, outdated: bool) -> Choices:
     """Order for people whose pages all ask, or do not, and whose model is too old for all, or for none."""
     facts = bundle.facts
-    releases = replace(bundle.releases, model=None) if outdated else bundle.releases
+    if outdated:
+        bundle = bundle._replace(releases=replace(bundle.releases, model=None))
     if length == _UNASKED:
-        ranked = rerank(_listed(place), facts.columns, facts.clicked, releases)
+        ranked = rerank(_listed(place), facts.columns, facts.clicked, bundle.releases)
     else:
-        ranked = answered([question.items for question in facts.asked], facts.columns, facts.clicked, releases)
+        ranked = answered([question.items for question in facts.asked], facts.columns, facts.clicked, bundle.releases)
     assert ranked is not None
     return _ordered(place, bundle, reasons, ranked)
 
@@ -108,18 +109,19 @@ def _ordered(place: Place, bundle: Bundle, reasons: Reasons, ranked: Ranked) -> 
         labels(who),
         strict=True,
     ):
-        trace = Trace(guards=state, rules=rules, part=part)
         if back is not None:
             control = back in CONTROLS
             cards.append(SlotCard(card_id, "rerank", 1.0, back, end, usual, exp=experiment, control=control))
-            traces.append(trace)
+            traces.append(Trace(guards=state, rules=rules, part=part))
             continue
         won = [f"rule:{spoke.rule}" for spoke in rules or () if spoke.won]
         why = [*won, f"clicked:{clicked}" if clicked else "nothing clicked yet"]
         reason = Why.RULE if won else ranked.reason
-        cards.append(SlotCard(card_id, "rerank", prod(p), reason, end, items, why=why, exp=experiment))
-        drawn = None if all(chance == 1 for chance in p) else p
-        traces.append(structs.replace(trace, candidates=among, scores=scores, p=drawn))
+        chance = prod(p, start=1.0)
+        cards.append(SlotCard(card_id, "rerank", chance, reason, end, items, why=why, exp=experiment))
+        # No factor is more than 1.
+        drawn = p if chance < 1 else None
+        traces.append(Trace(candidates=among, scores=scores, p=drawn, guards=state, rules=rules, part=part))
     for row, contributions in _contributions(place, bundle, traces, ranked, arranged):
         traces[row] = structs.replace(traces[row], contributions=contributions)
     return Choices(cards, traces)

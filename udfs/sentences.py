@@ -12,7 +12,6 @@ _UNTRACED: Final = Trace()
 
 _PLAIN: Final = {
     Why.CONTROL: "the person is in a control group",
-    Why.POPULAR: "no model is in force, and this is the most popular",
     Why.QUIET: "no rule asks for a nudge",
     Why.USUAL: "no rule sets anything",
     Why.HOLDOUT: "the person is held out of everything, so that the whole can be measured",
@@ -68,6 +67,11 @@ def drawn(draw: Draw) -> str:
     return arms[pick(draw.value, list(accumulate(chance for _, chance in arms)))][0]
 
 
+def outdated(trace: Trace) -> bool:
+    """Say whether the model that was in force was not asked, for its age."""
+    return any(guard.name == "stale" and guard.held for guard in trace.guards or ())
+
+
 def percent(share: float) -> str:
     """Write a share for people.
 
@@ -115,6 +119,11 @@ def _by_score(card: SlotCard, trace: Trace) -> str:
     return f"it comes first in the model's order of {trace.candidates}{chance}"
 
 
+def _by_popularity(card: SlotCard, trace: Trace) -> str:
+    del card
+    return f"{'the model is too old' if outdated(trace) else 'no model is in force'}, and this is the most popular"
+
+
 def _by_draw(card: SlotCard, trace: Trace) -> str:
     del trace
     return f"the draw fell on it, with a chance of {percent(card.p)}"
@@ -141,6 +150,7 @@ def _by_rule(card: SlotCard, trace: Trace) -> str:
 
 _TOLD: Final = {
     Why.SCORE: _by_score,
+    Why.POPULAR: _by_popularity,
     Why.SPLIT: _by_draw,
     Why.LEARNED: _by_policy,
     Why.RULE: _by_rule,
@@ -148,7 +158,7 @@ _TOLD: Final = {
 
 
 def _taken(trace: Trace) -> str:
-    return f", in arm {trace.part.arm} of the experiment {trace.part.experiment}" if trace.part else ""
+    return f" (experiment {trace.part.experiment}, arm {trace.part.arm})" if trace.part else ""
 
 
 def _withheld(card: SlotCard, trace: Trace) -> str:

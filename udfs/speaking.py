@@ -12,6 +12,7 @@ from udfs.facts import Facts
 
 SILENT: Final = -1
 
+_ALWAYS: Final = Schedule()
 _DAY_MS: Final = 86_400_000
 _EPOCH_DAY: Final = 3
 """1970 began on a Thursday, the fourth day of the week."""
@@ -87,11 +88,14 @@ def scheduled(schedule: Schedule, ends: NDArray[np.int64], hours: NDArray[np.int
 
 def _holds(ready: Ready, facts: Facts) -> NDArray[np.bool_]:
     columns, case = facts.columns, ready.case
-    found = ready.when(columns) & (columns["session_events"] >= case.min_events)
-    found &= scheduled(case.schedule, facts.ends, columns["hour"])
+    found: NDArray[np.bool_] = ready.when(columns)
+    if case.min_events:
+        found = found & (columns["session_events"] >= case.min_events)
+    if case.schedule != _ALWAYS:
+        found = found & scheduled(case.schedule, facts.ends, columns["hour"])
     if ready.watched:
         since = facts.held[ready.name]
-        found &= (since > 0) & (facts.ends - since >= case.hold)
+        found = found & (since > 0) & (facts.ends - since >= case.hold)
     return found
 
 

@@ -10,7 +10,7 @@ from schemas.signals import FEATURES, USER_FEATURES
 from udfs.guards import NEVER
 from udfs.in_force import InForce
 from udfs.rank import features
-from udfs.sentences import drawn, percent
+from udfs.sentences import drawn, outdated, percent
 from udfs.waterfall import waterfall
 
 _TOLERANCE: Final = 1e-9
@@ -66,9 +66,9 @@ def scored(name: str, decision: Decision, releases: InForce) -> Iterator[str]:
         decision: the record.
         releases: those that it names.
     """
-    card, scores = decision.slots[name], decision.trace.get(name, Trace()).scores
-    model, catalogue = releases.model, releases.catalogue
-    if not (card.items and scores and model and catalogue):
+    card, trace = decision.slots[name], decision.trace.get(name, Trace())
+    model, catalogue, scores = releases.model, releases.catalogue, trace.scores
+    if outdated(trace) or not (card.items and scores and model and catalogue):
         return
     signals = {each: np.array([getattr(decision.signals, each)]) for each in USER_FEATURES}
     item = np.array([[catalogue.rows[card.items[0]]]])
@@ -101,6 +101,8 @@ def _chances(arms: Sequence[str], p: Sequence[float]) -> str:
 def _state(guard: Guard) -> str:
     if guard.name == "pacing":
         return ""
+    if guard.name == "stale":
+        return f"the model is {guard.count} ms old, {guard.limit} ms allowed, "
     if guard.name == "cooldown":
         return "never shown, " if guard.count == NEVER else f"shown {guard.count} ms ago, {guard.limit} ms apart, "
     return f"{guard.count:.6g} of {guard.limit:.6g}, "

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from tests.bench import clean, latency
+from tests.bench import clean, decide, latency
 from tests.bench import cost as costs
 from tests.bench.children import ENVIRONMENT, PARTS
 
@@ -59,6 +59,21 @@ def clean_lines(found: clean.CleanCost) -> Iterator[str]:
         yield f"  {name:<54}{us:8.2f}"
 
 
+def decide_lines(found: decide.DecideCost) -> Iterator[str]:
+    """Write what a decision costs as a table, and what scoring costs beside LightGBM."""
+    sizes = list(found.whole)
+    heads = "".join(f"{f'{size:,} at once':>16}" for size in sizes)
+    yield f"{f'deciding, CPU us per decision (load {found.load:.1f})':<56}{heads}"
+    for part in decide.PARTS:
+        yield f"  {part:<54}{''.join(f'{found.parts[size][part]:16.2f}' for size in sizes)}"
+    yield f"  {'all of it':<54}{''.join(f'{found.whole[size]:16.1f}' for size in sizes)}   goal {decide.GOAL_US:g}"
+    yield f"  {'alone in its bundle':<54}{found.alone_us:16.1f}"
+    yield "candidates scored per second of a core"
+    for name in ("ours", "per_user", "at_once"):
+        row = "".join(f"{getattr(found.scoring[size], name):16,.0f}" for size in sizes)
+        yield f"  {decide.SCORERS[name]:<54}{row}"
+
+
 def delay_lines(found: list[latency.Delay]) -> Iterator[str]:
     """Write the delays as a table."""
     yield (
@@ -77,7 +92,7 @@ def main(arguments: Sequence[str]) -> int:
     """Measure, print, and write build/bench.json."""
     parser = ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer stages, smaller sizes: a first look, not a result")
-    parser.add_argument("--only", choices=("clean", "cost", "latency"), help="one of them")
+    parser.add_argument("--only", choices=("clean", "decide", "cost", "latency"), help="one of them")
     asked = parser.parse_args(arguments)
     report: dict[str, Any] = {"quick": asked.quick, "machine": machine()}
     lines: list[str] = []
@@ -85,6 +100,10 @@ def main(arguments: Sequence[str]) -> int:
         cleaned = clean.clean_cost(clean.QUICK if asked.quick else clean.FULL, _say)
         report["clean"] = cleaned.details()
         lines += clean_lines(cleaned)
+    if asked.only in (None, "decide"):
+        decided = decide.decide_cost(decide.QUICK if asked.quick else decide.FULL, _say)
+        report["decide"] = decided.details()
+        lines += decide_lines(decided)
     if asked.only in (None, "cost"):
         cost = costs.cost(costs.QUICK if asked.quick else costs.FULL, _say)
         report["cost"] = cost.details()

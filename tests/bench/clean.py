@@ -2,10 +2,10 @@
 
 import gc
 import os
-import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final, get_args, get_origin
 
@@ -27,6 +27,7 @@ from schemas.settings import Settings
 from tests.bench.cost import CHANGES, Field, Say, Slope, slope
 from tests.bench.ground import ground
 from tests.bench.stream import JUNK, NORMS, Shape, records
+from tests.bench.turns import fastest
 from udfs.admission import admission
 from udfs.canonical import Canonical
 from udfs.clean import Cleaner, Known, Row, event_key
@@ -42,7 +43,6 @@ HORIZONS: Final = ("0ms", "2min")
 
 _START_MS: Final = 1_767_225_600_000
 _ITEMS: Final = tuple(f"i{number}" for number in range(400))
-_TIMES: Final = 5
 _AT_ONCE: Final = 5000  # as many rows as a full bundle has
 _TEXTS: Final = ("user_id", "event_id", "item", "page", "slot", "decision_id", "shown", "account_id")
 _SAID: Final = ("user_agent", "language", "time_zone")
@@ -236,27 +236,16 @@ def _each(step: Callable[..., object], *columns: Sequence[Any]) -> Work:
 
 
 def _timed(steps: Mapping[str, Work], rows: int) -> dict[str, float]:
-    """Take every step over all rows, microseconds per row.
-
-    The steps take turns at each few thousand rows, several times, and of each the fastest counts: whatever else the
-    machine does comes in bursts, and a burst hits one turn of all of them.
-    """
+    """Take every step over all rows, in turns at each few thousand of them, microseconds per row."""
     spent = dict.fromkeys(steps, 0.0)
     for start in _starts(range(rows)):
-        taken = slice(start, start + _AT_ONCE)
-        turns = [{name: _spent(work, taken) for name, work in steps.items()} for _ in range(_TIMES)]
-        spent = {name: so_far + min(turn[name] for turn in turns) for name, so_far in spent.items()}
+        turn = fastest({name: partial(work, slice(start, start + _AT_ONCE)) for name, work in steps.items()})
+        spent = {name: so_far + turn[name] for name, so_far in spent.items()}
     return {name: seconds * 1e6 / rows for name, seconds in spent.items()}
 
 
 def _starts(rows: Sequence[Any]) -> range:
     return range(0, len(rows), _AT_ONCE)
-
-
-def _spent(work: Work, taken: slice) -> float:
-    began = time.process_time()
-    work(taken)
-    return time.process_time() - began
 
 
 def _duplicates(sizes: tuple[int, int], say: Say) -> Slope:

@@ -65,7 +65,8 @@ COOLDOWN: Final = Millis(600_000)
 _PULSE_EVERY: Final = 300_000
 _BEAT_S: Final = 0.25
 _SETTLE_S: Final = 3_000.0
-_CHECKPOINT: Final = "5s"
+_PATIENT: Final = ("flink.checkpoint=5s", "time.idle=1h")
+"""Of a past that is read at once no partition is idle, however long workers take to come back."""
 
 
 class Event(NamedTuple):
@@ -94,7 +95,7 @@ def run(events: int = EVENTS) -> Result:
     published(conf.releases, "rules", encoded(rulebook(conf)), "the claim", at="start")
     fed = list(stream(events, seed=3))
     past = Past(records(fed, conf.topics["clicks"].partitions))
-    with live(place / "live", store, f"flink.checkpoint={_CHECKPOINT}", past=past.feed) as running:
+    with live(place / "live", store, *_PATIENT, past=past.feed) as running:
         killed = _killed(running, past, fed)
         decisions = [each.body or b"" for each in running.taken("decisions")]
         rejected = len(running.taken("rejected"))
@@ -228,6 +229,8 @@ class Past:
         at = first
         while not until():
             feed.produce(conf.kafka.bootstrap, "clicks", pulses(at, self._partitions))
+            # Nobody asks for anything there: it is ahead of all that is fed, and holds nothing up.
+            feed.produce(conf.kafka.bootstrap, "control", pulses(self._after[-1], conf.topics["control"].partitions))
             at = then
             self.go.wait(_BEAT_S)
 

@@ -7,6 +7,7 @@ import lightgbm
 import numpy as np
 import pytest
 from msgspec import json
+from msgspec.structs import replace
 
 from schemas.decisions import Decision, Unfit, Versions, Why
 from schemas.flags import Flags
@@ -120,6 +121,18 @@ def test_made_again_from_the_records_it_is_the_same_bytes(model: Model) -> None:
     records = [json.decode(text, type=Decision) for text in texts]
     assert len(sampled(records)) > 30
     assert again(records[::-1], releases, rules, [None] * 200) == texts[::-1]
+
+
+def test_a_model_that_is_too_old_has_a_say_in_no_score_also_not_in_that_of_a_pinned_item(model: Model) -> None:
+    pinned = Rule("feed", {"all": Case("session_depth >= 0", Action(pin=["travel7"]))})
+    old = InForce(CATALOGUE, model, effective={"model": END - 60_000})
+    about, by_prior = people(20), InForce(CATALOGUE)
+    for stale, allowed, same in ((30_000, 0, True), (90_000, 20, False)):
+        rules = Book.of(None, replace(book(1.0, pinned=pinned).book, stale=stale))
+        found, unscored = decided(about, old, rules), decided(about, by_prior, rules)
+        assert len(sampled(found)) == allowed
+        scores = [[record.trace["feed"].scores for record in records] for records in (found, unscored)]
+        assert (scores[0] == scores[1]) is same
 
 
 def test_nothing_is_told_without_a_model_of_a_robot_where_the_list_is_off_and_where_nobody_asks(model: Model) -> None:

@@ -46,6 +46,11 @@ SAID = [
         "feed shows i7 first of 3 items because no model is in force, and this is the most popular",
     ),
     (
+        feed(Why.POPULAR),
+        Trace(candidates=20, guards=[Guard("stale", 90_000, 60_000, held=True)]),
+        "feed shows i7 first of 3 items because the model is too old, and this is the most popular",
+    ),
+    (
         feed(Why.RULE),
         Trace(candidates=20, rules=won("fresh", "local")),
         "feed shows i7 first of 3 items because the rules fresh and local bend the order",
@@ -114,7 +119,7 @@ SAID = [
     (
         hero("plain", Why.CONTROL),
         Trace(part=Part("heroes", "control", 0.1)),
-        "hero shows plain because the person is in a control group, in arm control of the experiment heroes",
+        "hero shows plain because the person is in a control group (experiment heroes, arm control)",
     ),
     (hero("plain", Why.OFF), Trace(), "hero shows plain because it is switched off"),
     (hero("plain", Why.ROBOT), Trace(), "hero shows plain because a robot gets what everybody gets"),
