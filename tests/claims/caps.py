@@ -245,6 +245,9 @@ def _killed(running: Live, past: Past, fed: Sequence[Event]) -> list[int]:
         running.wait(lambda due=due: running.heartbeat() > due, _SETTLE_S, "decisions to disturb")  # type: ignore[misc]
         killed.append(running.kill_workers())
     running.wait(lambda: running.heartbeat() > past.ends, _SETTLE_S, "the last decisions")
+    # The heartbeat may overtake the records of its own bundle; a checkpoint that begins after it does not.
+    done = running.checkpoints() + 2
+    running.wait(lambda: running.checkpoints() >= done, _SETTLE_S, "a checkpoint after them")
     return killed
 
 

@@ -14,7 +14,7 @@ CLAIM: Final = Claim(
         " several times cheaper than by LightGBM, called once per user, in the same run."
     ),
     bar=(
-        f"at most {GOAL_US:g} CPU us per decision, and scoring at least {GOAL_TIMES:g} times cheaper than once per user,"
+        f"at most {GOAL_US:g} CPU us per decision, scoring at least {GOAL_TIMES:g} times cheaper than once per user,"
         f" in bundles of {' and of '.join(f'{size:,}' for size in SIZES)}"
     ),
 )
