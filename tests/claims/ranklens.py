@@ -1,7 +1,6 @@
-"""Claim: the order in which the job puts a page's own list is better than one that knows nothing of the person."""
+"""Claim: a page's own list is put in a good order by a model that sees and says in the job what it does offline."""
 
 import gzip
-import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from tests.claims.oracle import Oracle
 from tests.claims.signals import replayed
 from udfs.catalogue import Catalogue
 from udfs.models import golden
+from udfs.ndcg import ndcg
 from udfs.pseudonym import pseudonymiser
 from udfs.rank import features
 
@@ -317,37 +317,30 @@ def quality(held: Sequence[Asked], orders: Mapping[str, Callable[[Asked], Sequen
 
     Args:
         held: lists.
-        orders: name -> what puts a list in order; "job" and "clicks" are held against each other.
+        orders: name -> what puts a list in order; "job" is held against each of the others.
     """
-    judged = [each for each in held if each.clicked]
-    users = [each.user for each in judged]
-    found = {name: [ndcg(order(each), each.clicked) for each in judged] for name, order in orders.items()}
-    found["random"] = [by_chance(len(each.items), len(each.clicked)) for each in judged]
-    found["job_over_clicks"] = [ours - theirs for ours, theirs in zip(found["job"], found["clicks"], strict=True)]
+    clicked = [each for each in held if each.clicked]
+    users = [each.user for each in clicked]
+    found = {name: [judged(order(each), each.clicked) for each in clicked] for name, order in orders.items()}
+    found["random"] = [by_chance(len(each.items), len(each.clicked)) for each in clicked]
+    for name in [each for each in orders if each != "job"]:
+        found[f"job_over_{name}"] = [ours - theirs for ours, theirs in zip(found["job"], found[name], strict=True)]
     return {name: interval(values, users) for name, values in found.items()} | {
-        "lists": len(judged),
+        "lists": len(clicked),
         "users": len(set(users)),
-        "nothing_clicked": len(held) - len(judged),
+        "nothing_clicked": len(held) - len(clicked),
     }
 
 
-def ndcg(order: Sequence[str], wanted: Mapping[str, Any], among: int = AMONG) -> float:
-    """Say how near the top the wanted are: discounted gain of the first places over the most there could be.
-
-    Jaervelin and Kekaelaeinen, ACM TOIS 20, 2002, with gains of 0 and 1 and the discount log2(place + 1) from 1 on.
-    """
-    gained = sum(_discount(place) for place, item in enumerate(order[:among]) if item in wanted)
-    return gained / sum(_discount(place) for place in range(min(len(wanted), among)))
+def judged(order: Sequence[str], wanted: Mapping[str, Any]) -> float:
+    """Say how near the top of an order the wanted are: NDCG@10, 0 to 1."""
+    return float(ndcg(np.array([item in wanted for item in order]), AMONG))
 
 
-def by_chance(length: int, wanted: int, among: int = AMONG) -> float:
-    """Say what `ndcg` is on average over all orders."""
-    gained = wanted / length * sum(_discount(place) for place in range(min(length, among)))
-    return gained / sum(_discount(place) for place in range(min(wanted, among)))
-
-
-def _discount(place: int) -> float:
-    return 1 / math.log2(place + 2)
+def by_chance(length: int, wanted: int) -> float:
+    """Say what `judged` is on average over all orders of a list."""
+    discounts = 1 / np.log2(np.arange(2.0, AMONG + 2.0))
+    return float(wanted / length * discounts[:length].sum() / discounts[:wanted].sum())
 
 
 def interval(values: Sequence[float], users: Sequence[str]) -> dict[str, float]:
