@@ -29,7 +29,7 @@ VERBS: Final = {
     "run": ("jobs.run", "start everything on this machine: broker, Redis, website, job"),
     "website": ("jobs.local.website", "play the pretend website's visitors"),
     "replay": ("jobs.replay", "decide a topic again and compare"),
-    "explain": ("jobs.explain", "say why one person is shown what they are shown"),
+    "explain": ("jobs.explain", "say why a person is shown what they are shown, or make a decision again"),
     "erase": ("jobs.erase", "forget people everywhere, or check that they are forgotten"),
     "recover": ("jobs.recover", "feed refused records again after a fix, each once"),
     "package": ("jobs.package", "build the archive that a cluster takes"),
