@@ -39,8 +39,7 @@ def cost_lines(found: costs.Cost) -> Iterator[str]:
     for stage, slope in (*found.stages.items(), ("the whole job", found.job)):
         yield f"  {stage:<54}{''.join(f'{part:8.1f}' for part in astuple(slope))}{slope.total:8.1f}"
     yield f"  {'goal':<54}{costs.GOAL_S:40.1f}"
-    yield f"  {'plain consumer, one user at a time':<54}{found.plain_s:40.1f}"
-    yield f"  {'plain consumer, deciding a poll at once':<54}{found.together_s:40.1f}"
+    yield f"  {'plain consumer':<54}{found.plain_s:40.1f}"
     yield f"  {'job / plain consumer':<54}{found.share:40.3f}   goal {costs.GOAL_SHARE}"
     yield f"  both decided the same: {found.agreement}"
 

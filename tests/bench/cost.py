@@ -65,8 +65,7 @@ class Cost:
         plan: what was run.
         stages: each stage's own slope, less that of the stage before.
         job: the slope of the whole job.
-        plain_s: processor seconds per million events of the plain consumer, deciding one user at a time.
-        together_s: the same, deciding a poll's users with one call.
+        plain_s: processor seconds per million events of the plain consumer.
         agreement: whether job and plain consumer decided the same.
         runs: every run: processor seconds by children.PARTS, and wall seconds.
     """
@@ -75,7 +74,6 @@ class Cost:
     stages: dict[str, Slope]
     job: Slope
     plain_s: float
-    together_s: float
     agreement: Agreement
     runs: dict[str, dict[str, Any]]
 
@@ -88,7 +86,6 @@ class Cost:
         """All of it, for a report."""
         return asdict(self) | {
             "share": self.share,
-            "share_together": self.job.total / self.together_s,
             "agreement": self.agreement.details(),
             "changes": CHANGES,
         }
@@ -110,7 +107,6 @@ def cost(plan: Plan, say: Say) -> Cost:
             small.run(place, stage)
         plain = small.measured(place, "plain", "tests.bench.plain_consumer")
         agreement = compare(place)
-        together = small.measured(place, "together", "tests.bench.plain_consumer", "together")
     large = Field(plan.large, say)
     with ground(past=True, **CHANGES) as place:
         large.feed(place)
@@ -123,7 +119,6 @@ def cost(plan: Plan, say: Say) -> Cost:
         stages={stage: found - last for (stage, found), last in zip(slopes.items(), before, strict=False)},
         job=slopes[plan.stages[-1]],
         plain_s=_per_million(plain.total_s - started.total_s, plan.small),
-        together_s=_per_million(together.total_s - started.total_s, plan.small),
         agreement=agreement,
         runs={"plain-empty": _run(started)} | small.table() | large.table(),
     )

@@ -4,7 +4,6 @@ import heapq
 import json
 import logging
 import os
-import sys
 import time
 from bisect import bisect_left
 from collections import OrderedDict
@@ -178,16 +177,14 @@ class Person:
 
 
 class PlainConsumer:
-    """Reads clicks in our own JSON, one a record, keeps dictionaries, decides who is due, writes.
+    """Reads clicks in our own JSON, one a record, keeps dictionaries, decides after each poll who is due, writes.
 
     Args:
         settings: the job's own.
-        together: decide all who came due in a poll with one call, instead of each alone.
     """
 
-    def __init__(self, settings: Settings, *, together: bool) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._together = together
         key, consents = key_ring(settings.pseudonyms, os.environ)[0], Consents(settings.consent)
         self._pseudonym = pseudonymiser(key.secret, key.id)
         self._canonical = Canonical(self._pseudonym, consents, Surroundings(), settings.clean, settings.noise)
@@ -378,8 +375,7 @@ class PlainConsumer:
                 for user_id, found in slices.pop(slice_end).items()
                 if (moment := self._remember(user_id, slice_end, found))
             ]
-            for part in [moments] if self._together else [[moment] for moment in moments]:
-                self._observe(slice_end, part)
+            self._observe(slice_end, moments)
 
     def _observe(self, slice_end: int, moments: list[tuple[Moment, bool, int]]) -> None:
         """See what moments speak for and against, and keep those in which something is to be decided."""
@@ -395,8 +391,6 @@ class PlainConsumer:
             if due or turns:
                 told = {"entered": list(person.entered), "left": list(person.left), "unheld": list(person.unheld)}
                 self._due.append(replace(moment, bits=found, **told))
-        if not self._together and self._due:
-            self._decide()
 
     def _speaks(self, person: Person, slice_end: int, prev_end: int, bits: int) -> bool:
         """Note when each rule segment was spoken for and against; say whether one may have been entered or left.
@@ -713,13 +707,12 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def main(arguments: list[str]) -> int:
-    """Run over all that the raw topic holds; `together` as an argument decides a poll at once."""
-    consumer = PlainConsumer(load(Path.cwd(), "local", os.environ, ()).settings, together="together" in arguments)
-    consumer.run()
+def main() -> int:
+    """Run over all that the raw topic holds."""
+    PlainConsumer(load(Path.cwd(), "local", os.environ, ()).settings).run()
     answer({})
     return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    raise SystemExit(main())
