@@ -7,26 +7,22 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.decisions import Draw, Part, SlotCard, Spoke, Trace, Why
+from schemas.decisions import Draw, SlotCard, Trace, Why
 from schemas.policies import Fixed
-from schemas.slots import NOTHING, Armed, Params, Trigger, Variant, options, policies
-from udfs.book import ELSE, PER, Place
+from schemas.slots import NOTHING, Armed, Params, Variant, options, policies
+from udfs.book import Place
 from udfs.bundle import Bundle
 from udfs.choices import Choices
 from udfs.draw import ticket
 from udfs.facts import Facts
 from udfs.guards import Asked, asked, epochs, states, sure
+from udfs.heard import CONTROLS, Reasons, heard, held_back, labels, said_by, taken
 from udfs.learned import Drawing, armed, odds
-from udfs.parts import Parts, parts
-from udfs.speaking import SILENT, Voices, voices
+from udfs.parts import Arm, Parts
+from udfs.speaking import Voices
 
-_HARMLESS: Final = ("changes", "stale")
-"""Guards that limit a choice, but do not put the default in its place."""
-
-CONTROLS: Final = (Why.CONTROL, Why.HOLDOUT)
-
-Reasons = NDArray[np.object_]
-"""(n,) why the default is shown, None where it need not be."""
+_STRETCHES: Final = {"session": "in this session", "day": "today", "life": "so far"}
+"""A cap's `per`, in words."""
 
 
 class _Component(NamedTuple):
@@ -54,8 +50,7 @@ def choose(place: Place, bundle: Bundle, reasons: Reasons) -> Choices:
         reasons: (n,) why the default is shown already.
     """
     slot, facts, rows = armed(place), bundle.facts, len(bundle.ids)
-    who = parts(place, facts)
-    spoken = voices(place, facts, heard=who.treated("rules"))
+    who, spoken = heard(place, facts)
     policy = _policies(slot, who)
     p = _odds(place, _components(place, slot, spoken, who), policy, bundle)
     draws, picked, changes = _drawn(place, p, who, bundle)
@@ -106,8 +101,7 @@ def choose(place: Place, bundle: Bundle, reasons: Reasons) -> Choices:
 
 def impersonal(place: Place, card_id: str, expires: int, reason: Why) -> SlotCard:
     """Give the slot's default, undrawn."""
-    slot = place.slot
-    assert isinstance(slot, Variant | Trigger)
+    slot = armed(place)
     arm = default(slot)
     return SlotCard(card_id, kind(slot), 1.0, reason, expires, arm=arm, params=params(slot, arm))
 
@@ -125,49 +119,6 @@ def kind(slot: Armed) -> str:
 def params(slot: Armed, arm: str) -> Params | None:
     """Give an arm's parameters; None where it has none."""
     return (slot.arms[arm].params or None) if arm in slot.arms else None
-
-
-def held_back(reasons: Reasons, who: Parts, found: Sequence[Asked], idle: NDArray[np.bool_]) -> Reasons:
-    """Say why the default is shown, the first reason of several: the control group's, nobody's asking, a guard's."""
-    held, left = reasons.copy(), free(reasons)
-    asked_for = [(guard.held, guard.reason) for guard in found if guard.name not in _HARMLESS]
-    for whom, reason in ((who.treated("control"), Why.CONTROL), (idle, Why.QUIET), *asked_for):
-        held[whom & left] = reason
-        left &= ~whom
-    return held
-
-
-def said_by(place: Place, spoken: Voices) -> list[list[Spoke] | None]:
-    """Write down which rules spoke, row by row; None where none did."""
-    said: list[list[Spoke] | None] = [None] * len(spoken.case)
-    at = np.nonzero(spoken.case != SILENT)
-    columns = (*at, spoken.case[at], spoken.share[at] > 0, spoken.rank[at])
-    for row, column, case, won, rank in zip(*(each.tolist() for each in columns), strict=True):
-        rule = place.rules[column]
-        name = rule.cases[case].name.partition(".")[2] if case < len(rule.cases) else ELSE
-        said[row] = [*(said[row] or []), Spoke(rule.name, name, won, rank)]
-    return said
-
-
-def taken(who: Parts) -> Iterator[Part | None]:
-    """Write down who takes part in which experiment."""
-    if not who.arms:
-        return iter([None] * len(who.place))
-    return (
-        Part(who.arms[place].experiment, who.arms[place].name, bucket) if place >= 0 else None
-        for place, bucket in zip(who.place.tolist(), who.bucket.tolist(), strict=True)
-    )
-
-
-def labels(who: Parts) -> list[str | None]:
-    """Name experiment and arm, as cards do."""
-    names = [f"{arm.experiment}:{arm.name}" for arm in who.arms]
-    return [names[place] if place >= 0 else None for place in who.place.tolist()]
-
-
-def free(held: Reasons) -> NDArray[np.bool_]:
-    """Say for whom nothing holds the choice back, (n,)."""
-    return np.array([reason is None for reason in held.tolist()], dtype=np.bool_)
 
 
 def _drawn(
@@ -190,16 +141,18 @@ def _drawn(
 
 def _policies(slot: Armed, who: Parts) -> list[str]:
     """Name each person's policy."""
-    names = [arm.treatment.policy or slot.policy for arm in who.arms]
-    return [names[place] if place >= 0 else slot.policy for place in who.place.tolist()]
+    return who.told(lambda arm: arm.treatment.policy or slot.policy, slot.policy)
 
 
 def _refresh(place: Place, who: Parts) -> NDArray[np.int64]:
     """Say how long each person's draw counts, ms, (n,)."""
     usual = int(place.slot.guards.refresh)
-    said = [arm.treatment.refresh for arm in who.arms]
-    found: NDArray[np.int64] = np.array([usual if each is None else int(each) for each in [*said, None]])[who.place]
-    return found
+
+    def of_arm(arm: Arm) -> int:
+        said = arm.treatment.refresh
+        return usual if said is None else int(said)
+
+    return np.array(who.told(of_arm, usual), dtype=np.int64)
 
 
 def _components(place: Place, slot: Armed, spoken: Voices, who: Parts) -> Iterator[_Component]:
@@ -284,16 +237,14 @@ def _words(
     for row, reason in enumerate(held.tolist()):
         if reason is not None:
             guard = next((each for each in found if each.reason is reason and each.held[row]), None)
-            words[row] = [_told(guard, row, place)] if guard else None
+            words[row] = [_told(guard, row)] if guard else None
     return words
 
 
-def _told(guard: Asked, row: int, place: Place) -> str:
+def _told(guard: Asked, row: int) -> str:
     count = guard.state[row].item()
     if guard.name == "cap":
-        cap = next(cap for cap in place.slot.guards.caps if cap.shown == guard.limit)
-        stretch = {"session": "in this session", "day": "today", "life": "so far"}[PER[PER.index(cap.per)]]
-        return f"shown {count} times {stretch}, {guard.limit} allowed"
+        return f"shown {count} times {_STRETCHES[guard.per]}, {guard.limit} allowed"
     if guard.name == "cooldown":
         return f"shown {count} ms ago, {guard.limit:.0f} ms apart"
     if guard.name == "pacing":

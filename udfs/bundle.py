@@ -39,7 +39,3 @@ class Bundle(NamedTuple):
     def cards(self, place: Place) -> Iterator[tuple[str, int]]:
         """Give the id and the expiry of each card of a slot."""
         return ((f"{each}.{place.name}", end) for each, end in zip(self.ids, self.expires, strict=True))
-
-    def off(self, place: Place) -> bool:
-        """Say whether a slot is switched off."""
-        return self.releases.switches is not None and self.releases.switches.off(place.name)

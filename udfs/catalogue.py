@@ -106,8 +106,10 @@ class Catalogue:
         if self.reserved:
             restricted = np.logical_or.reduce(list(self.reserved.values()))
             nobodys = np.zeros(len(self.ids), dtype=np.bool_)
-            for row, segment in enumerate(segments):
-                found[row] = (restricted & ~self.reserved.get(segment, nobodys))[items[row]]
+            of_row = np.array(segments, dtype=np.object_)
+            for segment in set(segments):
+                rows = np.flatnonzero(of_row == segment)
+                found[rows] = (restricted & ~self.reserved.get(segment, nobodys))[items[rows]]
         return found
 
     @cached_property

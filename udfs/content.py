@@ -4,13 +4,11 @@ import numpy as np
 
 from schemas.decisions import SlotCard, Trace, Why
 from schemas.slots import Content, Params
-from udfs.arms import CONTROLS, Reasons, free, held_back, labels, said_by, taken
 from udfs.book import Place
 from udfs.bundle import Bundle
 from udfs.choices import Choices
 from udfs.guards import asked, states
-from udfs.parts import parts
-from udfs.speaking import voices
+from udfs.heard import CONTROLS, Reasons, free, heard, held_back, labels, said_by, taken
 
 
 def choose(place: Place, bundle: Bundle, reasons: Reasons) -> Choices:
@@ -23,10 +21,9 @@ def choose(place: Place, bundle: Bundle, reasons: Reasons) -> Choices:
     """
     assert isinstance(place.slot, Content)
     facts, rows = bundle.facts, len(bundle.ids)
-    who = parts(place, facts)
-    spoken = voices(place, facts, heard=who.treated("rules"))
+    who, spoken = heard(place, facts)
     found = asked(place, facts)
-    held = held_back(reasons, who, found, idle=np.zeros(rows, dtype=np.bool_))
+    held = held_back(reasons, who, found)
     values = [usual(place.slot)] * rows
     said: list[list[str] | None] = [None] * rows
     for column, rule in enumerate(place.rules):

@@ -72,13 +72,17 @@ def hours(texts: Sequence[str]) -> NDArray[np.int64]:
     return np.array([surroundings(text)[1] for text in texts], dtype=np.int64)
 
 
-def columns(texts: Sequence[str]) -> dict[str, NDArray[np.object_]]:
-    """Read the texts alone, a column for each, (n,).
+def contexts(texts: Sequence[str]) -> list[Context]:
+    """Read the texts alone."""
+    return [surroundings(text)[0] for text in texts]
 
-    >>> {name: column.tolist() for name, column in columns(["mobile|slow|de||BY|9"]).items()}
+
+def columns(read: Sequence[Context]) -> dict[str, NDArray[np.object_]]:
+    """Give a column for each of the texts, (n,).
+
+    >>> {name: column.tolist() for name, column in columns(contexts(["mobile|slow|de||BY|9"])).items()}
     {'device': ['mobile'], 'connection': ['slow'], 'language': ['de'], 'country': [''], 'region': ['BY']}
     """
-    read = [surroundings(text)[0] for text in texts]
     return {
         name: np.array([getattr(each, name) for each in read], dtype=np.object_) for name in Context.__struct_fields__
     }

@@ -16,17 +16,16 @@ from schemas.events import PULSE_USER
 from schemas.segments import RuleSegment
 from schemas.settings import Noise, SignalSettings
 from schemas.signals import Signals
-from schemas.slots import Content, Rerank
-from udfs import arms, content, defaults, lists
-from udfs.book import Book, Place
+from udfs import defaults
+from udfs.book import Book
 from udfs.bundle import Bundle
-from udfs.choices import Choices
 from udfs.facts import Facts, observed, recorded
 from udfs.in_force import InForce
 from udfs.learned import Learnt
 from udfs.moments import Columns
 from udfs.observe import Observer
 from udfs.parts import held_out
+from udfs.slots import choose, impersonal
 
 VERSION: Final = 1
 SIGNALS: Final = fields(Signals)
@@ -134,12 +133,14 @@ def decided(facts: Facts, releases: InForce, book: Book, learnt: Sequence[Learnt
     bundle = Bundle(facts, releases, book, learnt, ids, expires)
     slots: list[dict[str, SlotCard]] = [{} for _ in ids]
     traces: list[dict[str, Trace]] = [{} for _ in ids]
+    reasons: NDArray[np.object_] = np.full(len(ids), None, dtype=np.object_)
+    reasons[held_out(book.book.holdout, facts.users)] = Why.HOLDOUT
     for place in book.places:
-        choices = _chosen(place, bundle)
+        choices = choose(place, bundle, reasons)
         for in_slots, in_traces, card, trace in zip(slots, traces, *(choices or ([], [])), strict=bool(choices)):
             in_slots[place.name], in_traces[place.name] = card, trace
     for row in robots:
-        slots[row] = impersonal(ids[row], expires[row], releases, book, Why.ROBOT)
+        slots[row] = everybodys(ids[row], expires[row], releases, book, Why.ROBOT)
         traces[row] = {}
 
     columns: dict[str, Iterable[Any]] = {
@@ -170,38 +171,12 @@ def decided(facts: Facts, releases: InForce, book: Book, learnt: Sequence[Learnt
     yield from map(Verdict, cards, records, expires, columns["segment"], columns["cluster"])
 
 
-def impersonal(moment_id: str, expires: int, releases: InForce, book: Book, reason: Why) -> dict[str, SlotCard]:
+def everybodys(moment_id: str, expires: int, releases: InForce, book: Book, reason: Why) -> dict[str, SlotCard]:
     """Make the cards that take nobody's signals into account."""
-    found: dict[str, SlotCard] = {}
-    for place in book.places:
-        why = Why.OFF if _is_off(place, releases) else reason
-        card_id = f"{moment_id}.{place.name}"
-        if isinstance(place.slot, Rerank):
-            card = lists.impersonal(place, card_id, expires, why, releases.catalogue)
-            if card:
-                found[place.name] = card
-        elif isinstance(place.slot, Content):
-            found[place.name] = content.impersonal(place, card_id, expires, why)
-        else:
-            found[place.name] = arms.impersonal(place, card_id, expires, why)
-    return found
-
-
-def _chosen(place: Place, bundle: Bundle) -> Choices | None:
-    """Choose in one slot for everybody; None where there is nothing to show."""
-    reasons: NDArray[np.object_] = np.full(len(bundle.ids), None, dtype=np.object_)
-    reasons[held_out(bundle.book.book.holdout, bundle.facts.users)] = Why.HOLDOUT
-    if bundle.off(place):
-        reasons[:] = Why.OFF
-    if isinstance(place.slot, Rerank):
-        return lists.choose(place, bundle, reasons)
-    if isinstance(place.slot, Content):
-        return content.choose(place, bundle, reasons)
-    return arms.choose(place, bundle, reasons)
-
-
-def _is_off(place: Place, releases: InForce) -> bool:
-    return releases.switches is not None and releases.switches.off(place.name)
+    made = (
+        (place.name, impersonal(place, f"{moment_id}.{place.name}", expires, reason, releases)) for place in book.places
+    )
+    return {name: card for name, card in made if card}
 
 
 def _for_all(segments: tuple[str, ...], end: int, releases: InForce, book: Book, learnt: Learnt | None) -> Verdict:
@@ -213,7 +188,7 @@ def _for_all(segments: tuple[str, ...], end: int, releases: InForce, book: Book,
     (versions,) = _versions(releases, [learnt])
     users = [PULSE_USER, *(f"seg:{name}" for name in segments)]
     moment_id, *ids = decision_ids(users, [end] * len(users), [versions] * len(users))
-    everybody = impersonal(moment_id, expires, releases, book, Why.DEFAULT)
+    everybody = everybodys(moment_id, expires, releases, book, Why.DEFAULT)
     ground = defaults.ground(segments, end, releases, book, learnt)
     cards = [
         (name, Card(VERSION, end, end, expires, defaults.dated(slots, each, expires), versions, segment=name))

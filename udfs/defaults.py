@@ -12,16 +12,16 @@ from schemas.decisions import Decision, HeldOut, SlotCard, SlotTable, Trace, Ver
 from schemas.policies import Fixed, Leaves, LinThompson, LinUcb
 from schemas.rules import Schedule
 from schemas.signals import Signals
-from schemas.slots import Content, Rerank, Slot, Trigger, Variant, options, policies
-from udfs import arms, content, lists
+from schemas.slots import Rerank, Slot, Trigger, Variant, options, policies
+from udfs import arms
 from udfs.book import Book, Place
 from udfs.bundle import Bundle
 from udfs.catalogue import Catalogue
-from udfs.choices import Choices
 from udfs.context import UNKNOWN_HOUR
 from udfs.facts import recorded
 from udfs.in_force import InForce
 from udfs.learned import Drawing, Learnt, odds
+from udfs.slots import choose
 from udfs.speaking import scheduled
 from udfs.switches import Switches
 
@@ -89,7 +89,7 @@ def segment_cards(ground: Ground) -> Sequence[Mapping[str, SlotCard]]:
         return found
     bundle = _bundle(ground.segments, ground)
     for place in _settled(ground.book):
-        choices = _chosen(place, bundle)
+        choices = choose(place, bundle, np.full(len(bundle.ids), None, dtype=np.object_))
         for in_segment, card, trace in zip(found, *(choices or ([], [])), strict=bool(choices)):
             in_segment[place.name] = _undrawn(place, card, trace)
     return found
@@ -111,7 +111,7 @@ def chances(ground: Ground) -> dict[str, SlotTable]:
     rows = np.arange(len(bundle.ids))
     for place in ground.book.places:
         slot = place.slot
-        if not isinstance(slot, Variant) or place.trials or bundle.off(place):
+        if not isinstance(slot, Variant) or place.trials or bundle.releases.off(place.name):
             continue
         policy = policies(slot)[slot.policy]
         if isinstance(policy, LinUcb | LinThompson | Leaves):
@@ -178,16 +178,6 @@ def _plain(slot: Slot) -> Slot:
     if isinstance(slot, Rerank):
         return structs.replace(slot, explore=0.0)
     return structs.replace(slot, shadow=[]) if isinstance(slot, Variant | Trigger) else slot
-
-
-def _chosen(place: Place, bundle: Bundle) -> Choices | None:
-    """Choose in one slot as for people."""
-    reasons = np.full(len(bundle.ids), Why.OFF if bundle.off(place) else None, dtype=np.object_)
-    if isinstance(place.slot, Rerank):
-        return lists.choose(place, bundle, reasons)
-    if isinstance(place.slot, Content):
-        return content.choose(place, bundle, reasons)
-    return arms.choose(place, bundle, reasons)
 
 
 def _undrawn(place: Place, card: SlotCard, trace: Trace) -> SlotCard:

@@ -12,7 +12,7 @@ from schemas.signals import Signals
 from udfs.asking import NOTHING, Question, question
 from udfs.book import Book
 from udfs.context import columns as said
-from udfs.context import surroundings
+from udfs.context import contexts
 from udfs.in_force import InForce
 from udfs.moments import Columns
 from udfs.observe import Observer
@@ -95,7 +95,7 @@ def observed(moments: Columns, observer: Observer, noise: Noise, releases: InFor
     """
     signals = observer.signals(moments, releases.anomalies)
     segments, spoken = observer.segments(moments)
-    texts = moments["context"].tolist()
+    around = contexts(moments["context"].tolist())
     clusters = releases.clusters.assign(signals) if releases.clusters else np.zeros(len(segments), np.int64)
     # A rulebook that has just come into force has seen nothing hold before.
     began = np.maximum(moments["born"], releases.effective.get("rules", 0))
@@ -105,8 +105,8 @@ def observed(moments: Columns, observer: Observer, noise: Noise, releases: InFor
         ends=ends,
         at=moments["last_ms"].tolist(),
         sessions=moments["session_start"],
-        columns=signals | said(texts) | {"cluster": clusters, "segment": np.array(segments, dtype=np.object_)},
-        contexts=[surroundings(text)[0] for text in texts],
+        columns=signals | said(around) | {"cluster": clusters, "segment": np.array(segments, dtype=np.object_)},
+        contexts=around,
         clicked=moments["clicked"].tolist(),
         spoken=spoken,
         held={
@@ -128,10 +128,7 @@ def recorded(records: Sequence[Decision], book: Book) -> Facts:
     signals = {
         name: np.array([getattr(record.signals, name) for record in records]) for name in Signals.__struct_fields__
     }
-    texts = {
-        name: np.array([getattr(record.context, name) for record in records], dtype=np.object_)
-        for name in Context.__struct_fields__
-    }
+    around = [record.context for record in records]
     nothing = [0] * len(STRETCHES)
     return Facts(
         users=[record.user_id for record in records],
@@ -139,12 +136,12 @@ def recorded(records: Sequence[Decision], book: Book) -> Facts:
         at=[record.at for record in records],
         sessions=np.array([record.session for record in records], dtype=np.int64),
         columns=signals
-        | texts
+        | said(around)
         | {
             "cluster": np.array([record.cluster for record in records], dtype=np.int64),
             "segment": np.array([record.segment for record in records], dtype=np.object_),
         },
-        contexts=[record.context for record in records],
+        contexts=around,
         clicked=[record.clicked for record in records],
         spoken=[record.spoken for record in records],
         held={

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.decisions import Guard, Why
-from udfs.book import Place
+from udfs.book import PER, Place
 from udfs.facts import STRETCHES, Facts
 from udfs.in_force import InForce
 
@@ -20,17 +20,19 @@ class Asked(NamedTuple):
 
     Attributes:
         name: of the guard.
-        reason: why the default is shown where it holds.
+        reason: why the default is shown where it holds; None: it limits the choice, and holds none back.
         state: (n,) what it found.
         limit: what it was held against.
         held: (n,) whether it holds.
+        per: of a cap, the stretch in which it counts.
     """
 
     name: str
-    reason: Why
+    reason: Why | None
     state: NDArray[np.int64] | NDArray[np.float64]
     limit: float
     held: NDArray[np.bool_]
+    per: str = ""
 
 
 def asked(place: Place, facts: Facts) -> list[Asked]:
@@ -43,7 +45,7 @@ def asked(place: Place, facts: Facts) -> list[Asked]:
     guards, found = place.slot.guards, []
     for limit in place.limits:
         count = facts.shown[:, list(limit.counters), limit.per].sum(axis=1)
-        found.append(Asked("cap", Why.CAPPED, count, limit.most, count >= limit.most))
+        found.append(Asked("cap", Why.CAPPED, count, limit.most, count >= limit.most, PER[limit.per]))
     if guards.cooldown:
         last = facts.shown[:, place.counter, _LAST]
         since = np.where(last > 0, facts.ends - last, NEVER)
@@ -89,7 +91,7 @@ def epochs(place: Place, facts: Facts, refresh: NDArray[np.int64]) -> tuple[NDAr
     most = place.slot.guards.changes
     if not most:
         return wanted, []
-    return np.minimum(wanted, most), [Asked("changes", Why.SPLIT, wanted, most, wanted > most)]
+    return np.minimum(wanted, most), [Asked("changes", None, wanted, most, wanted > most)]
 
 
 def outdated(stale: int, facts: Facts, releases: InForce) -> NDArray[np.bool_]:
@@ -111,7 +113,7 @@ def age(stale: int, facts: Facts, releases: InForce) -> list[Asked]:
     if not (stale and since):
         return []
     old = facts.ends - since
-    return [Asked("stale", Why.POPULAR, old, stale, old > stale)]
+    return [Asked("stale", None, old, stale, old > stale)]
 
 
 def states(found: list[Asked], rows: int) -> list[list[Guard] | None]:

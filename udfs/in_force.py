@@ -28,6 +28,10 @@ class InForce:
     switches: Switches | None = None
     effective: Mapping[str, int] = field(default_factory=dict)
 
+    def off(self, slot: str) -> bool:
+        """Say whether a slot is switched off."""
+        return self.switches is not None and self.switches.off(slot)
+
     def versions(self) -> Versions:
         """Name them, as cards and records do."""
         return Versions(

@@ -165,8 +165,7 @@ def _kept(p: Column, said: Policy, mask: Truths) -> Column:
     """Give every arm that may be drawn its least probability, and all of them a form that sums to 1 exactly."""
     if isinstance(said, Fixed) and not said.floor:
         return p
-    # Where rules leave few arms, a floor for all of them may still be too much for these.
-    return rounded(floored(p, min(said.floor, 1.0 / mask.sum(axis=-1).max()), mask))
+    return rounded(floored(p, said.floor, mask))
 
 
 def _plays(place: Place, said: Epsilon | Ucb | Thompson, learnt: Learnt | None, group: str) -> list[Column]:

@@ -15,7 +15,6 @@ from schemas.rules import Action
 from schemas.signals import FEATURES, USER_FEATURES
 from schemas.slots import Rerank
 from udfs import guards
-from udfs.arms import CONTROLS, Reasons, held_back, labels, said_by, taken
 from udfs.arrange import NONE, Arrangement, Candidates, Rules, Window, arrange, boosted, spread
 from udfs.book import Place
 from udfs.bundle import Bundle
@@ -24,9 +23,9 @@ from udfs.choices import Choices
 from udfs.draw import ticket
 from udfs.facts import Facts
 from udfs.guards import asked, states
-from udfs.parts import parts
+from udfs.heard import CONTROLS, Reasons, heard, held_back, labels, said_by, taken
 from udfs.rank import Ranked, added, answered, features, popular, rerank
-from udfs.speaking import Voices, voices
+from udfs.speaking import Voices
 
 _UNASKED: Final = -1
 _TOLD: Final = 5
@@ -90,10 +89,9 @@ def _ordered(place: Place, bundle: Bundle, reasons: Reasons, ranked: Ranked) -> 
     """Make cards and traces of what was ranked."""
     facts = bundle.facts
     undecided = _undecided(place, bundle, ranked)
-    who = parts(place, facts)
-    spoken = voices(place, facts, heard=who.treated("rules"))
+    who, spoken = heard(place, facts)
     found = [*asked(place, facts), *guards.age(bundle.book.book.stale, facts, bundle.releases)]
-    held = held_back(reasons, who, found, idle=np.zeros(len(bundle.ids), dtype=np.bool_)).tolist()
+    held = held_back(reasons, who, found).tolist()
     ranked, arranged = _arranged(place, ranked, spoken, bundle)
     among = ranked.candidates.shape[1]
     cards, traces = [], []

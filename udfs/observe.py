@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from schemas.segments import MAX_RULES, RuleSegment
 from schemas.settings import Noise, SignalSettings
 from udfs.book import Book
-from udfs.context import columns
+from udfs.context import columns, contexts
 from udfs.detectors.isolation import IsolationForest
 from udfs.moments import Columns
 from udfs.segments import Rules, label, members
@@ -38,7 +38,7 @@ class Observer:
 
         The lowest bits are the segments', two each; after those of MAX_RULES segments there is one for each case.
         """
-        known = self.signals(moments, anomalies) | columns(moments["context"].tolist())
+        known = self.signals(moments, anomalies) | columns(contexts(moments["context"].tolist()))
         found = self._rules.bits(known)
         for place, watched in enumerate(book.watched):
             found |= (~watched.when(known)).astype(np.int64) << (2 * MAX_RULES + place)

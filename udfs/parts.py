@@ -1,6 +1,7 @@
 """Who takes part in which experiment of a slot, and who is held out of everything so that the whole can be measured."""
 
-from typing import Final, NamedTuple
+from collections.abc import Callable
+from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +10,8 @@ from schemas.rules import Holdout, Treatment
 from udfs.assignment import NOBODY, bucket, chosen, coverage_at, ranges, within
 from udfs.book import Place, Trial
 from udfs.facts import Facts
+
+Said = TypeVar("Said")
 
 USUAL: Final = Treatment()
 """How those are treated who take part in nothing."""
@@ -34,6 +37,11 @@ class Parts(NamedTuple):
     arms: tuple[Arm, ...]
     place: NDArray[np.intp]
     bucket: NDArray[np.float64]
+
+    def told(self, of: Callable[[Arm], Said], usual: Said) -> list[Said]:
+        """Say what each person's arm says; of those who take part in nothing what is usual."""
+        said = [of(arm) for arm in self.arms]
+        return [said[place] if place != NOBODY else usual for place in self.place.tolist()]
 
     def treated(self, name: str) -> NDArray[np.bool_]:
         """Say who is in an arm whose treatment says something, such as `control`, (n,)."""

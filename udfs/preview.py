@@ -17,10 +17,10 @@ from udfs.arms import params
 from udfs.book import Book, Place
 from udfs.decide import decided
 from udfs.facts import Facts, recorded
+from udfs.heard import heard
 from udfs.in_force import InForce
 from udfs.learned import Learnt
-from udfs.parts import parts
-from udfs.speaking import SILENT, voices
+from udfs.speaking import SILENT
 
 MOST: Final = 5
 """Lines of one kind that are shown."""
@@ -112,7 +112,7 @@ class Preview:
         yield "  what would have followed: each decision stands alone, with what had been shown and done until then"
 
     def _hear(self, place: Place, facts: Facts, people: NDArray[np.int64]) -> None:
-        spoken = voices(place, facts, heard=parts(place, facts).treated("rules"))
+        spoken = heard(place, facts).spoken
         for column, rule in enumerate(place.rules):
             if rule.name in self._voices:
                 self._voices[rule.name].add(people, spoken.case[:, column] != SILENT, spoken.share[:, column] > 0)

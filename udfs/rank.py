@@ -112,8 +112,7 @@ def answered(
         absent[row, : len(known)] = False
     absent |= ~catalogue.available[candidates]
     if model:
-        table = features(signals, clicked, catalogue, candidates, positions)
-        scores = model.forest.score(table.reshape(-1, table.shape[-1])).reshape(shape)
+        scores = _one_by_one(model, features(signals, clicked, catalogue, candidates, positions))
     else:
         scores = catalogue.prior[candidates]
     return Ranked(
@@ -145,11 +144,7 @@ def added(
     if not items or catalogue is None:
         return ranked
     more = np.tile(np.array(items, dtype=np.intp), (len(ranked.candidates), 1))
-    if model:
-        table = features(signals, clicked, catalogue, more)
-        scores = model.forest.score(table.reshape(-1, table.shape[-1])).reshape(more.shape)
-    else:
-        scores = catalogue.prior[more]
+    scores = _one_by_one(model, features(signals, clicked, catalogue, more)) if model else catalogue.prior[more]
     return replace(
         ranked,
         candidates=np.hstack([ranked.candidates, more]),
@@ -191,6 +186,11 @@ def features(
     for place, column in enumerate([*of_users, *of_items]):
         table[:, :, place] = column
     return table
+
+
+def _one_by_one(model: Model, table: Column) -> Column:
+    """Score (users, items, features) without what `_scores` knows of a catalogue's candidates, (users, items)."""
+    return model.forest.score(table.reshape(-1, table.shape[-1])).reshape(table.shape[:-1])
 
 
 def _scores(

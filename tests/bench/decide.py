@@ -35,6 +35,8 @@ from udfs.catalogue import Catalogue
 from udfs.decide import Decider, decision_ids
 from udfs.facts import Facts, observed
 from udfs.guards import asked, states
+from udfs.heard import said_by
+from udfs.heard import taken as taking
 from udfs.in_force import InForce
 from udfs.learned import Learnt
 from udfs.models import Model, golden
@@ -263,8 +265,8 @@ def _of_place(place: Place, bundle: Bundle) -> dict[str, Work]:
     return {
         "all": lambda: kind.choose(place, bundle, nobody),
         "all but contributions": lambda: kind.choose(place, untold, nobody),
-        "rules": lambda: arms.said_by(place, voices(place, facts, heard=everybody)),
-        "experiments": lambda: deque(arms.taken(parts(place, facts)), maxlen=0),
+        "rules": lambda: said_by(place, voices(place, facts, heard=everybody)),
+        "experiments": lambda: deque(taking(parts(place, facts)), maxlen=0),
         "guards": lambda: states(asked(place, facts), len(bundle.ids)),
     }
 

@@ -163,3 +163,9 @@ def test_a_person_gets_the_same_alone_and_among_others() -> None:
         about = facts(1, rate_fast=[row / 10])._replace(users=[f"k0:{row}"])
         (alone,) = decided(about, rules=rules)
         assert alone == many[row]
+
+
+def test_two_caps_of_one_number_are_told_apart() -> None:
+    caps = [Cap(3, "session"), Cap(3, "day")]
+    (found,) = decided(facts(1, shown=[[[0, 3, 3, 1]]]), hero(guards=Guards(caps=caps)), counters=["hero"])
+    assert found.slots["hero"].why == ["shown 3 times today, 3 allowed"]
