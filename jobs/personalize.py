@@ -5,7 +5,6 @@ import os
 from argparse import ArgumentParser
 from collections.abc import Mapping
 from importlib.resources import files
-from typing import Final
 
 from pyflink.table import StatementSet, TableEnvironment
 from pyflink.table.udf import udf
@@ -34,7 +33,7 @@ from schemas.control import Command
 from schemas.events import ANONYMOUS, CODE, ERASE_CODE, LAPSED_CODE, QUIET_CODE, WITHDRAWN_CODE
 from schemas.lanes import NO_LANE, ONES
 from schemas.norms import STRENGTHS
-from schemas.releases import Channel
+from schemas.releases import DECIDING
 from schemas.segments import MAX_RULES
 from schemas.settings import Settings
 from schemas.slices import LENGTHS
@@ -43,9 +42,6 @@ from udfs.marks import NO_MOOD
 log = logging.getLogger("trimtab")
 
 LIVE = Reading()
-
-DECIDING: Final[tuple[Channel, ...]] = ("catalogue", "model", "segments", "anomalies", "rules", "policy", "flags")
-"""Channels whose releases decisions are made by."""
 
 NAMED = f"CASE WHEN learn OR measure THEN user_id ELSE '{ANONYMOUS}' END"
 EVENTS = f"INSERT INTO events SELECT {NAMED}, record, event_time FROM once WHERE code > 0"  # noqa: S608 - of constants

@@ -3,7 +3,6 @@
 import argparse
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from difflib import get_close_matches
 from hashlib import sha256
 from itertools import islice
 from typing import Final
@@ -19,7 +18,7 @@ from jobs.wiring.store import Store
 from schemas.decisions import Decision, Versions
 from schemas.rules import encoded
 from schemas.settings import Settings
-from udfs.book import Book, authored
+from udfs.book import Book, authored, no_such
 from udfs.outline import outline
 from udfs.preview import Preview
 
@@ -51,9 +50,7 @@ def _previewed(settings: Settings, asked: argparse.Namespace) -> Iterator[str]:
     book = Book.of(None, authored(settings))
     for name in asked.rule:
         if name not in book.book.rules:
-            close = get_close_matches(name, book.book.rules, n=1)
-            there = f"did you mean {close[0]}?" if close else f"there are: {', '.join(book.book.rules) or 'none'}"
-            raise Refusal(f'rules: there is no rule "{name}"; {there}')
+            raise Refusal(f"rules: {no_such('rule', name, book.book.rules)}")
     kafka, since = settings.kafka, max(0, now_ms() - asked.since)
     preview, left_out = Preview(book, asked.rule), Counter[str]()
     with refusals(settings.releases):

@@ -1,6 +1,6 @@
 """What was authored or learned, as immutable versions: the index line and the files of each channel."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
@@ -17,6 +17,10 @@ FILES: dict[Channel, str] = {
     "flags": "flags.json",
 }
 """The payload of each channel; a model's `manifest.json` lies beside it."""
+
+
+DECIDING: Final[tuple[Channel, ...]] = ("catalogue", "model", "segments", "anomalies", "rules", "policy", "flags")
+"""Channels whose releases decisions are made by: records name one of each, see `schemas.decisions.Versions`."""
 
 
 class Release(Struct, frozen=True, omit_defaults=True):

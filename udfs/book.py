@@ -285,9 +285,9 @@ def _counter_faults(book: Rulebook) -> Iterator[Fault]:
         name, _, arm = counter.partition("/")
         slot = book.slots.get(name)
         if slot is None:
-            yield at, _no_such("slot", name, book.slots)
+            yield at, no_such("slot", name, book.slots)
         elif arm and arm not in _arms(slot):
-            yield at, _no_such("arm", arm, _arms(slot))
+            yield at, no_such("arm", arm, _arms(slot))
 
 
 def _slot_faults(book: Rulebook, name: str, slot: Slot) -> Iterator[Fault]:
@@ -341,7 +341,7 @@ def _policy_faults(at: tuple[str, ...], slot: Variant | Trigger) -> Iterator[Fau
     for key, names in (("policy", [slot.policy]), ("shadow", slot.shadow)):
         for each in names:
             if each not in known:
-                yield (*at, key), _no_such("policy", each, known)
+                yield (*at, key), no_such("policy", each, known)
     for key, policy in slot.policies.items():
         if policy.floor * len(slot.arms) > 1:
             yield (*at, "policies", key, "floor"), f"{len(slot.arms)} arms cannot have {policy.floor} each"
@@ -349,7 +349,7 @@ def _policy_faults(at: tuple[str, ...], slot: Variant | Trigger) -> Iterator[Fau
             if signal not in Signals.__struct_fields__:
                 yield (
                     (*at, "policies", key, "context"),
-                    _no_such("signal", signal, dict.fromkeys(Signals.__struct_fields__)),
+                    no_such("signal", signal, dict.fromkeys(Signals.__struct_fields__)),
                 )
 
 
@@ -357,7 +357,7 @@ def _rule_faults(book: Rulebook, name: str, rule: Rule) -> Iterator[Fault]:
     at = ("rules", name)
     slot = book.slots.get(rule.slot)
     if slot is None:
-        yield (*at, "slot"), _no_such("slot", rule.slot, book.slots)
+        yield (*at, "slot"), no_such("slot", rule.slot, book.slots)
         return
     for key, case in rule.cases.items():
         here = (*at, "cases", key)
@@ -393,7 +393,7 @@ def _action_faults(at: tuple[str, ...], action: Action, slot: Slot) -> Iterator[
     if "arms" in allowed:
         for arm in action.arms:
             if arm not in _arms(slot):
-                yield (*at, "arms"), _no_such("arm", arm, _arms(slot))
+                yield (*at, "arms"), no_such("arm", arm, _arms(slot))
     if isinstance(slot, Content):
         yield from _set_faults((*at, "set"), action, slot)
 
@@ -401,7 +401,7 @@ def _action_faults(at: tuple[str, ...], action: Action, slot: Slot) -> Iterator[
 def _set_faults(at: tuple[str, ...], action: Action, slot: Content) -> Iterator[Fault]:
     for key, value in action.set.items():
         knob = slot.params.get(key)
-        if sentence := _unfit(knob, value) if knob else _no_such("parameter", key, slot.params):
+        if sentence := _unfit(knob, value) if knob else no_such("parameter", key, slot.params):
             yield (*at, key), sentence
 
 
@@ -423,7 +423,7 @@ def _experiment_faults(book: Rulebook, name: str, experiment: Experiment) -> Ite
     at = ("experiments", name)
     slot = book.slots.get(experiment.slot)
     if slot is None:
-        yield (*at, "slot"), _no_such("slot", experiment.slot, book.slots)
+        yield (*at, "slot"), no_such("slot", experiment.slot, book.slots)
         return
     if experiment.when:
         yield from _unread((*at, "when"), experiment.when)
@@ -437,10 +437,10 @@ def _experiment_faults(book: Rulebook, name: str, experiment: Experiment) -> Ite
 def _treatment_faults(at: tuple[str, ...], arm: Treatment, slot: Slot) -> Iterator[Fault]:
     if isinstance(slot, Variant | Trigger):
         if arm.policy and arm.policy not in policies(slot):
-            yield (*at, "policy"), _no_such("policy", arm.policy, policies(slot))
+            yield (*at, "policy"), no_such("policy", arm.policy, policies(slot))
         for each in arm.arms:
             if each not in slot.arms:
-                yield (*at, "arms"), _no_such("arm", each, slot.arms)
+                yield (*at, "arms"), no_such("arm", each, slot.arms)
     elif arm.policy or arm.arms or arm.refresh is not None:
         yield at, "policy, arms and refresh are for slots with arms"
 
@@ -473,7 +473,12 @@ def _arms(slot: Slot) -> Mapping[str, object]:
     return slot.arms if isinstance(slot, Variant | Trigger) else {}
 
 
-def _no_such(what: str, name: str, known: Mapping[str, object]) -> str:
+def no_such(what: str, name: str, known: Mapping[str, object]) -> str:
+    """Say that something is not there, and what was probably meant.
+
+    >>> no_such("rule", "cart_resque", {"cart_rescue": 1})
+    'there is no rule "cart_resque"; did you mean cart_rescue?'
+    """
     close = get_close_matches(name, known, n=1)
     return f'there is no {what} "{name}"; ' + (
         f"did you mean {close[0]}?" if close else f"there are: {', '.join(known) or 'none'}"

@@ -3,14 +3,13 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from textwrap import shorten
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jobs.wiring.model_trial import Trial
-from jobs.wiring.store import INDEX, LOADERS, Mark, Payload, Store, channel_of, location, text_of, trial
+from jobs.wiring.store import INDEX, LOADERS, Mark, Payload, Store, channel_of, location, one_line, text_of, trial
 from schemas.releases import Channel, Manifest, Release
 from udfs.in_force import InForce
 from udfs.learned import Learnt
@@ -183,7 +182,7 @@ class Follower:
                 channel.mark = mark
             trouble = ""
         except (OSError, RefusedRelease) as error:
-            trouble = _one_line(error)
+            trouble = one_line(error)
         if trouble and not channel.trouble:
             self._log.warning("%s: the store cannot be followed, the last good release stays: %s", name, trouble)
         if channel.trouble and not trouble:
@@ -216,7 +215,7 @@ class Follower:
             self._unread.add(version)
             if version not in self._missed:
                 self._log.warning(
-                    "release %s cannot be read yet, the last good one stays: %s", version, _one_line(error)
+                    "release %s cannot be read yet, the last good one stays: %s", version, one_line(error)
                 )
             self._missed.add(version)
         except RefusedRelease as refused:
@@ -249,8 +248,3 @@ def _needed(channel: _Channel, now: int) -> list[Release]:
     # Rows may lie an hour back: a job that restarts, a topic that is caught up with.
     oldest = int(np.searchsorted(channel.effective, now - _HOUR_MS, side="right")) - 1
     return channel.index[max(oldest, 0) :]
-
-
-def _one_line(error: Exception) -> str:
-    # Some file systems answer with pages.
-    return shorten(str(error), width=200, placeholder=" ...")

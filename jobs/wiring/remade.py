@@ -2,14 +2,13 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from textwrap import shorten
-from typing import Final, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from jobs.wiring import Refusal
 from jobs.wiring.model_trial import Trial
-from jobs.wiring.store import LOADERS, Payload, Store, text_of
+from jobs.wiring.store import LOADERS, Payload, Store, one_line, text_of
 from schemas.decisions import Decision, Versions
-from schemas.releases import Channel, Release
+from schemas.releases import DECIDING, Channel, Release
 from schemas.rules import Rulebook
 from udfs.book import Book
 from udfs.catalogue import Catalogue
@@ -24,10 +23,6 @@ from udfs.releases import RefusedRelease
 from udfs.switches import Switches
 
 Kind = TypeVar("Kind")
-
-_CHANNELS: Final[tuple[Channel, ...]] = (
-    "catalogue", "model", "segments", "anomalies", "rules", "policy", "flags",
-)  # fmt: skip
 
 
 class Named(NamedTuple):
@@ -79,7 +74,7 @@ class Past:
                 switches=self._found("flags", ver.flags, Switches),
                 effective={
                     channel: self._release(channel, version).effective_at
-                    for channel in _CHANNELS
+                    for channel in DECIDING
                     if (version := getattr(ver, channel)) is not None
                 },
             )
@@ -124,7 +119,7 @@ class Past:
             if channel not in self._published:
                 self._published[channel] = {release.version: release for release in self._store.index(channel)}
         except (OSError, RefusedRelease) as error:
-            raise Refusal(f"{channel} {version}: the index cannot be read: {_one_line(error)}") from None
+            raise Refusal(f"{channel} {version}: the index cannot be read: {one_line(error)}") from None
         if version not in self._published[channel]:
             raise Refusal(f"{channel} {version}: {self._store.uri} has no such release, so what it decided is lost")
         return self._published[channel][version]
@@ -144,7 +139,7 @@ class Past:
         except RefusedRelease as refused:
             raise Refusal(str(refused)) from None
         except OSError as error:
-            raise Refusal(f"{channel} {version}: it cannot be read: {_one_line(error)}") from None
+            raise Refusal(f"{channel} {version}: it cannot be read: {one_line(error)}") from None
 
 
 def parted(recorded: bytes, remade: bytes) -> list[str]:
@@ -166,8 +161,3 @@ def parted(recorded: bytes, remade: bytes) -> list[str]:
     shorter = min(len(recorded), len(remade))
     place = next((place for place in range(shorter) if recorded[place] != remade[place]), shorter)
     return [f"the same values, written otherwise from byte {place} on"]
-
-
-def _one_line(error: Exception) -> str:
-    # Some file systems answer with pages.
-    return shorten(str(error), width=200, placeholder=" ...")

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from textwrap import shorten
 from typing import Final
 
 import msgspec
@@ -221,6 +222,11 @@ def text_of(version: str, payload: bytes) -> str:
         return payload.decode()
     except UnicodeDecodeError as error:
         raise RefusedRelease(f"model {version}: byte {error.start} is not text") from None
+
+
+def one_line(error: Exception) -> str:
+    """Say in a line what a store answers; some file systems answer with pages."""
+    return shorten(str(error), width=200, placeholder=" ...")
 
 
 def trial(channel: Channel, payload: bytes, manifest: Manifest | None, timeout_ms: int) -> None:

@@ -20,7 +20,6 @@ from msgspec import convert, to_builtins
 from msgspec.json import encode as to_json
 from msgspec.structs import astuple, fields, replace
 
-from jobs.personalize import DECIDING
 from jobs.wiring import wire
 from jobs.wiring.cards import Cards, Entry
 from jobs.wiring.keys import key_ring
@@ -30,6 +29,7 @@ from schemas.events import PULSE_BODY, Event, Kind, Purpose, RawEvent
 from schemas.lanes import MAX_COUNTERS, MAX_INTERESTS
 from schemas.norms import STRENGTHS
 from schemas.rejects import Reason
+from schemas.releases import DECIDING
 from schemas.rules import MAX_WATCHED
 from schemas.segments import MAX_RULES
 from schemas.settings import Settings

@@ -20,7 +20,6 @@ from jobs.local.world import CATALOGUE, INTERESTS, Shelf, seeded
 from jobs.wiring.publishing import published
 from jobs.wiring.remade import Past, parted
 from jobs.wiring.store import Store
-from schemas.clusters import Cluster, Clustering, Feature
 from schemas.decisions import Decision, Trace, Why
 from schemas.durations import Millis
 from schemas.flags import Flags
@@ -33,6 +32,7 @@ from schemas.slots import Arm, Guards, Rerank, Variant, Windows
 from tests.bench.stream import GRANTED, Record, Shape, records
 from tests.claims.claim import REPOSITORY, Claim, Result, folder, settings
 from tests.claims.signals import replayed
+from tests.udfs.goods import GROUPS
 from udfs.book import authored
 from udfs.detectors.isolation import IsolationForest
 from udfs.sentences import sentence
@@ -149,7 +149,7 @@ def _publish(conf: Settings) -> list[str]:
     publish("policy", json.encode(posteriors(conf, 2)), turns[1])
     publish("flags", json.encode(Flags(slots={"nudge": False})), turns[2])
     publish("flags", json.encode(Flags()), turns[3])
-    publish("segments", json.encode(_clusters()), 0)
+    publish("segments", json.encode(GROUPS), 0)
     rng = np.random.default_rng(1)
     publish("anomalies", IsolationForest.fit(rng.normal(2.0, 1.0, (600, 3)), rng, features=_SIGNALS).encode(), 0)
     return [item.id for item in shelf.items]
@@ -257,23 +257,6 @@ def posteriors(conf: Settings, seed: int) -> Posteriors:
             "teaser": Learned(context=_SIGNALS, linear=lines),
             "banner": Learned(trees=text, leaves=counts),
         }
-    )
-
-
-def _clusters() -> Clustering:
-    return Clustering(
-        features=[Feature(signal="session_depth", transform="none", unit=1.0, centre=0.0, scale=1.0)],
-        cuts=[1],
-        clusters=[
-            Cluster(id=3, name="k3", mass=5.0, centroid=[1.0], layers=[3]),
-            Cluster(id=8, name="k8", mass=1.0, centroid=[30.0], layers=[3]),
-        ],
-        parent="",
-        rows=100,
-        since=1_000,
-        until=2_000,
-        inertia=0.5,
-        next_id=9,
     )
 
 

@@ -1,10 +1,7 @@
 """The main job on real Kafka, Redis and Python workers, against the straightforward computation from the event list."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -23,7 +20,6 @@ from jobs.local.feed import collect
 from jobs.local.stack import Stack
 from jobs.local.world import CATALOGUE, Shelf, seeded
 from jobs.wiring import Refusal, wire
-from jobs.wiring.handover import JOB_ENVIRONMENT
 from jobs.wiring.settings import load
 from jobs.wiring.store import Store
 from schemas.events import Kind
@@ -31,6 +27,7 @@ from schemas.reader import Reader, pseudonym
 from schemas.settings import Settings
 from schemas.signals import Signals
 from tests.claims.oracle import WITHOUT, Oracle
+from tests.e2e import bounded
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 KEY = b"for-development-only"
@@ -116,12 +113,7 @@ def run(stack: Stack, scratch: Path) -> Run:
     assert batches > 50
     assert producer.flush(30) == 0
 
-    words = [word for each in sets for word in ("--set", each)]
-    command = [sys.executable, "-m", "jobs", *words, "personalize", "--bounded"]
-    done = subprocess.run(
-        command, cwd=REPOSITORY, env=os.environ | JOB_ENVIRONMENT, capture_output=True, check=False, timeout=240
-    )
-    assert done.returncode == 0, done.stderr.decode()[-3000:]
+    bounded.run("personalize", sets)
     return Run(settings, events, junk, {name: read(stack.bootstrap, name) for name in TOPICS})
 
 

@@ -1,9 +1,6 @@
 """What the main job believes and whom it lets go: consent, copies, lateness, robots, accounts, farewells."""
 
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,10 +14,10 @@ from jobs import topics
 from jobs.local.feed import collect
 from jobs.local.stack import Stack
 from jobs.wiring import wire
-from jobs.wiring.handover import JOB_ENVIRONMENT
 from jobs.wiring.settings import load
 from schemas.events import PULSE_BODY
 from schemas.reader import Reader, pseudonym
+from tests.e2e import bounded
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 KEY: Final = b"for-development-only"
@@ -126,16 +123,7 @@ def played(stack: Stack) -> Run:
     producer.produce("control", asked, name("erased"), timestamp=start + 30 * SECOND)
     assert producer.flush(30) == 0
 
-    words = [word for each in sets for word in ("--set", each)]
-    done = subprocess.run(
-        [sys.executable, "-m", "jobs", *words, "personalize", "--bounded"],
-        cwd=REPOSITORY,
-        env=os.environ | JOB_ENVIRONMENT,
-        capture_output=True,
-        check=False,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr.decode()[-3000:]
+    bounded.run("personalize", sets)
     out = ("events", "duplicates", "decisions", "rejected")
     records = {topic: [json.loads(taken.body or b"") for taken in collect(stack.bootstrap, topic)] for topic in out}
     return Run(start, records, Redis.from_url(stack.redis_url))

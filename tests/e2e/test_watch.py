@@ -1,9 +1,6 @@
 """The watch on a real broker and in Flink: a change of the site is told with when it began, and nothing before it."""
 
 import json
-import os
-import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -15,8 +12,8 @@ from jobs import topics
 from jobs.local.feed import collect
 from jobs.local.stack import Stack
 from jobs.wiring import wire
-from jobs.wiring.handover import JOB_ENVIRONMENT
 from jobs.wiring.settings import load
+from tests.e2e import bounded
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MINUTE = 60_000
@@ -68,16 +65,7 @@ def test_what_changes_is_told_with_the_minute_in_which_it_began_each_time_the_to
 
 def watched(stack: Stack, sets: list[str]) -> list[bytes]:
     """Run the job over what the topic holds; give all that lies in the topic of alerts then, in its order."""
-    words = [word for each in sets for word in ("--set", each)]
-    done = subprocess.run(
-        [sys.executable, "-m", "jobs", *words, "watch", "--bounded"],
-        cwd=REPOSITORY,
-        env=os.environ | JOB_ENVIRONMENT,
-        capture_output=True,
-        check=False,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr.decode()[-3000:]
+    bounded.run("watch", sets)
     return [taken.body or b"" for taken in collect(stack.bootstrap, "alerts")]
 
 

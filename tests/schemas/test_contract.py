@@ -11,6 +11,7 @@ from schemas.control import Action, State
 from schemas.decisions import Card, Heartbeat, SlotCard, Versions, Why
 from schemas.events import CODE, PULSE_BODY, Event, Kind
 from schemas.rejects import Reason
+from schemas.releases import DECIDING
 from schemas.signals import FEATURES, Signals
 
 # The card of the design, section 7, with what is in force today.
@@ -108,3 +109,7 @@ def test_every_signal_has_a_unit_a_meaning_and_a_neutral_value() -> None:
 
 def test_the_page_lies_beside_the_types() -> None:
     assert PAGE.name == "CONTRACT.md"
+
+
+def test_records_name_a_release_of_every_channel_that_decides() -> None:
+    assert set(Versions.__struct_fields__) == set(DECIDING)

@@ -14,8 +14,8 @@ from schemas.flags import Flags
 from schemas.rules import Action, Case, Rule, Rulebook
 from schemas.signals import FEATURES, USER_FEATURES, Signals
 from schemas.slots import Rerank
+from tests.udfs.goods import shelf, trained
 from udfs.book import Book
-from udfs.catalogue import Catalogue
 from udfs.decide import again
 from udfs.in_force import InForce
 from udfs.models import Model, golden
@@ -24,23 +24,7 @@ from udfs.releases import RefusedRelease
 from udfs.switches import Switches
 
 END = 1_767_225_600_000
-CATALOGUE = Catalogue.parse(
-    "c1",
-    b"\n".join(
-        b'{"id":"%s%d","interest":"%s","popularity":%.2f,"quality":0.5}' % (name, n, name, 0.9 - n / 20)
-        for name in (b"sport", b"travel")
-        for n in range(8)
-    ),
-)
-
-
-def trained() -> str:
-    rows = np.random.default_rng(7).normal(size=(2000, len(FEATURES)))
-    rows[:, -2:] = rows[:, -2:] > 0
-    liked = rows[:, -2] + 0.3 * rows[:, 0] + rows[:, 10] > 0.5
-    data = lightgbm.Dataset(rows, liked, feature_name=list(FEATURES))
-    text: str = lightgbm.train({"objective": "binary", "num_threads": 1, "verbosity": -1}, data, 20).model_to_string()
-    return text
+CATALOGUE = shelf(8)
 
 
 @pytest.fixture(scope="module")

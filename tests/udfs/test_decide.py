@@ -3,13 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-import lightgbm
 import numpy as np
 import pytest
 from msgspec import json
 
 from jobs.wiring.settings import load
-from schemas.clusters import Cluster, Clustering, Feature
 from schemas.decisions import Card, Decision, Unfit, Why
 from schemas.durations import Millis
 from schemas.rules import MAX_WATCHED, Rulebook
@@ -17,8 +15,8 @@ from schemas.segments import MAX_RULES, RuleSegment
 from schemas.signals import FEATURES
 from schemas.slices import LENGTHS, MOMENT
 from schemas.slots import Arm, Cap, Guards, Rerank, Variant
+from tests.udfs.goods import GROUPS, shelf, trained
 from udfs.book import Book
-from udfs.catalogue import Catalogue
 from udfs.clusters import Clusters
 from udfs.decide import Decider, Verdict
 from udfs.detectors.isolation import IsolationForest
@@ -34,20 +32,6 @@ RULES = {
     "lively": RuleSegment("", "rate_fast > 1", "rate_fast < 0.5", hold=Millis(10_000)),
     "shopper": RuleSegment("", "cart_items > 0"),
 }
-GROUPS = Clustering(
-    features=[Feature(signal="session_depth", transform="none", unit=1.0, centre=0.0, scale=1.0)],
-    cuts=[1],
-    clusters=[
-        Cluster(id=3, name="k3", mass=5.0, centroid=[1.0], layers=[3]),
-        Cluster(id=8, name="k8", mass=1.0, centroid=[30.0], layers=[3]),
-    ],
-    parent="",
-    rows=100,
-    since=1_000,
-    until=2_000,
-    inertia=0.5,
-    next_id=9,
-)
 FEED = Rerank(length=4, candidates=6)
 HERO = Variant(
     {"plain": Arm(0.5), "story": Arm(0.5, params={"motion": "soft"})},
@@ -62,24 +46,13 @@ def book(**said: Any) -> Book:
     return Book.of(None, Rulebook(**usual | said))
 
 
-CATALOGUE = Catalogue.parse(
-    "c1",
-    b"\n".join(
-        b'{"id":"%s%d","interest":"%s","popularity":%.2f,"quality":0.5}' % (name, n, name, 0.9 - n / 20)
-        for name in (b"sport", b"travel")
-        for n in range(8)
-    ),
-)
+CATALOGUE = shelf(8)
 
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    rows = np.random.default_rng(7).normal(size=(2000, len(FEATURES)))
-    rows[:, -2:] = rows[:, -2:] > 0
-    liked = rows[:, -2] + 0.3 * rows[:, 0] + rows[:, 10] > 0.5
-    data = lightgbm.Dataset(rows, liked, feature_name=list(FEATURES))
-    text = lightgbm.train({"objective": "binary", "num_threads": 1, "verbosity": -1}, data, 20).model_to_string()
-    return Model.parse("m1", text, golden(text, rows[:20]))
+    text, rows = trained(), np.random.default_rng(8).normal(size=(20, len(FEATURES)))
+    return Model.parse("m1", text, golden(text, rows))
 
 
 def moments(people: int, **columns: Any) -> Columns:

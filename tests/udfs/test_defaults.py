@@ -15,6 +15,7 @@ from schemas.rules import Action, Case, Experiment, Holdout, Rule, Rulebook, Sch
 from schemas.segments import RuleSegment
 from schemas.signals import Signals
 from schemas.slots import Arm, Content, Guards, Knob, Rerank, Trigger, Variant
+from tests.udfs.goods import shelf
 from udfs import defaults
 from udfs.book import Book
 from udfs.catalogue import Catalogue
@@ -31,14 +32,7 @@ HERO = Variant({"plain": Arm(0.3), "story": Arm(0.7, params={"motion": "soft"})}
 NUDGE = Trigger({"help": Arm(params={"text": "help"})})
 PAGE = Content({"length": Knob("normal", options=["short", "normal", "long"])})
 SLOTS = {"feed": FEED, "hero": HERO, "nudge": NUDGE, "page": PAGE}
-CATALOGUE = Catalogue.parse(
-    "c1",
-    b"\n".join(
-        b'{"id":"%s%d","interest":"%s","popularity":%.2f,"quality":0.5}' % (name, n, name, 0.9 - n / 20)
-        for name in (b"sport", b"travel")
-        for n in range(4)
-    ),
-)
+CATALOGUE = shelf(4)
 
 
 def of_readers(**action: Any) -> Case:
