@@ -13,8 +13,8 @@ from jobs.wiring.publishing import duration, now_ms, published, shown
 from jobs.wiring.sampled import fill, summary
 from schemas.anomalies import FEATURES
 from schemas.settings import Settings
+from udfs.counting.sampling import Moments, Sample
 from udfs.detectors.isolation import SAMPLE, IsolationForest
-from udfs.sampling import Moments, Sample
 
 LEAST: Final = 2 * SAMPLE
 """Moments that are needed: with fewer, the trees would be grown from the same rows."""

@@ -21,8 +21,8 @@ from jobs.wiring.remains import CONTROL, KEYED, NAMING, RAW, commanded, heartbea
 from schemas.control import Action, Command, Receipt, State
 from schemas.events import UserId
 from schemas.settings import Settings
+from udfs.cleaning.pseudonym import pseudonymiser
 from udfs.erasure import erasure, upkeep
-from udfs.pseudonym import pseudonymiser
 
 _POLL_S: Final = 0.05
 _AT_ONCE: Final = 10_000  # the client queues ten times as many

@@ -23,11 +23,11 @@ from schemas.segments import RuleSegment
 from schemas.settings import Settings
 from schemas.signals import FAMILIES, REGISTRY, Signals
 from schemas.slots import Trigger, Variant, options
-from udfs.book import authored
-from udfs.pseudonym import pseudonymiser
-from udfs.sentences import sentence
-from udfs.tally import Counts, standing, tally
-from udfs.telling import scored, told
+from udfs.cleaning.pseudonym import pseudonymiser
+from udfs.counting.tally import Counts, standing, tally
+from udfs.deciding.book import authored
+from udfs.explaining.sentences import sentence
+from udfs.explaining.telling import scored, told
 
 _DECISIONS: Final = "decisions"
 _SEGMENTS: Final = "segments"

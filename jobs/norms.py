@@ -16,8 +16,8 @@ from jobs.wiring.reading import Reader
 from schemas.events import Kind, Purpose
 from schemas.norms import Population, Quartiles, Typical
 from schemas.settings import Noise, Settings
-from udfs.noise import bounds
-from udfs.tally import Counts, beyond, quantile, tally
+from udfs.cleaning.noise import bounds
+from udfs.counting.tally import Counts, beyond, quantile, tally
 
 Field = Literal["dwell_ms", "value"]
 

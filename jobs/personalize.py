@@ -37,7 +37,7 @@ from schemas.releases import DECIDING
 from schemas.segments import MAX_RULES
 from schemas.settings import Settings
 from schemas.slices import LENGTHS
-from udfs.marks import NO_MOOD
+from udfs.cleaning.marks import NO_MOOD
 
 log = logging.getLogger("trimtab")
 

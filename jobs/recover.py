@@ -18,8 +18,8 @@ from jobs.wiring.reading import Reader, spot_of
 from schemas.durations import Millis
 from schemas.rejects import Reason, Recovered, Rejected
 from schemas.settings import Settings
-from udfs.recovery import OF_WRITES, Fate, Recovery, Verdict, grouped, pending, place_of, unfed
-from udfs.refusal import Place
+from udfs.cleaning.recovery import OF_WRITES, Fate, Recovery, Verdict, grouped, pending, place_of, unfed
+from udfs.cleaning.refusal import Place
 
 HEADER: Final = "recovered"
 """Header of a record that is fed again: the refused record's place, `<partition>/<offset>/<part>`."""

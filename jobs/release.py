@@ -8,7 +8,7 @@ from jobs.wiring.publishing import moment, now_ms, published, refusals, shown
 from jobs.wiring.store import MANIFEST, Store, manifest_of
 from schemas.releases import FILES, Channel, Release
 from schemas.settings import Releases, Settings
-from udfs.differences import Side, differences
+from udfs.explaining.differences import Side, differences
 from udfs.releases import RefusedRelease
 
 

@@ -18,9 +18,9 @@ from jobs.wiring.store import Store
 from schemas.decisions import Decision, Versions
 from schemas.rules import encoded
 from schemas.settings import Settings
-from udfs.book import Book, authored, no_such
-from udfs.outline import outline
-from udfs.preview import Preview
+from udfs.deciding.book import Book, authored, no_such
+from udfs.explaining.outline import outline
+from udfs.explaining.preview import Preview
 
 TOPIC: Final = "decisions"
 

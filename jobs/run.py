@@ -20,7 +20,7 @@ from jobs.wiring import Refusal, wire
 from jobs.wiring.cards import Cards
 from jobs.wiring.handover import JOB_ENVIRONMENT, changed, variables
 from schemas.settings import Settings
-from udfs.lags import percentile
+from udfs.counting.lags import percentile
 
 START_S: Final = 180.0
 """How long the job may take to its first heartbeat."""

@@ -18,12 +18,12 @@ from jobs.wiring.store import Store
 from schemas.clusters import MAX_CLUSTERS, Clustering
 from schemas.settings import Clusters as Conf
 from schemas.settings import Releases, Settings
-from udfs.clusters import Clusters
-from udfs.kmeans import Fit, TooAlikeError, fitted, inertia, refitted, squares
-from udfs.lineage import Counted, NoIdLeftError, begun, continued
+from udfs.counting.sampling import Moments, Sample
 from udfs.releases import RefusedRelease
-from udfs.sampling import Moments, Sample
-from udfs.scales import measured, restored, scaled
+from udfs.segments.clusters import Clusters
+from udfs.segments.kmeans import Fit, TooAlikeError, fitted, inertia, refitted, squares
+from udfs.segments.lineage import Counted, NoIdLeftError, begun, continued
+from udfs.segments.scales import measured, restored, scaled
 
 _TELLING: Final = 3
 _ROUND: Final = 100.0

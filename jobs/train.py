@@ -18,7 +18,7 @@ from jobs.wiring.store import MANIFEST, Store
 from schemas.releases import FILES, Manifest, Release
 from schemas.settings import Settings
 from schemas.signals import FEATURES
-from udfs.models import golden
+from udfs.scoring.models import golden
 
 ROWS: Final = 200_000
 TREES: Final = 60

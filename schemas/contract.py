@@ -238,9 +238,9 @@ def _signal_lines() -> Iterator[str]:
     yield "Derived from the registry in `schemas/signals.py` by `python -m schemas.contract`; edit that, not this page."
     yield "A signal is a named number about a person at the end of a slice. Formulas are over the columns of `Moment`"
     yield "in `schemas/slices.py`, over signals above them, over `fast`, `mid` and `slow` (ms), and over the functions"
-    yield "of `udfs/signals.py`; a division by 0 is 0. The pictures show how often a value, or less, was met when real"
-    yield "streams were decided (`make pictures`): edits of Wikipedia, OTTO's shop, KuaiRand's short videos, web"
-    yield "events of Snowplow's."
+    yield "of `udfs/signals/formulas.py`; a division by 0 is 0. The pictures show how often a value, or less, was met"
+    yield "when real streams were decided (`make pictures`): edits of Wikipedia, OTTO's shop, KuaiRand's short videos,"
+    yield "web events of Snowplow's."
     neutral = {field.name: field.default for field in fields(Signals)}
     for family, about in FAMILIES.items():
         yield from _section(family.capitalize(), about)

@@ -11,7 +11,7 @@ MAX_RULES: Final = 8
 
 
 class RuleSegment(Struct, frozen=True, forbid_unknown_fields=True):
-    """One group, and when a person comes in and goes out; conditions are as udfs/segments.py reads them."""
+    """One group, and when a person comes in and goes out; conditions are as udfs/segments/membership.py reads them."""
 
     about: str
     enter: Annotated[str, Meta(description="The condition that speaks for the segment.")]

@@ -30,7 +30,7 @@ class Entry(Struct, frozen=True):
         unit: in which it counts.
         about: what it means.
         of: its formula over the columns of `schemas.slices.Moment`, the signals above it, the horizons `fast`, `mid`,
-            `slow` (ms) and the functions of `udfs.signals`; empty: the column of the same name.
+            `slow` (ms) and the functions of `udfs.signals.formulas`; empty: the column of the same name.
         horizon: how far back it looks.
         source: where the formula comes from: paper or standard, section.
         feature: whether a ranking model sees it.

@@ -120,7 +120,9 @@ class Moment(Struct, frozen=True):
     fading_squares: Annotated[float, Meta(description="The same, by the square of what each grew by.")]
     fading_trouble: Annotated[float, Meta(description="Rage clicks, errors, quick returns, over the middle horizon.")]
 
-    bits: Annotated[int, Meta(description="What speaks for and against each rule segment now, see udfs/segments.py.")]
+    bits: Annotated[
+        int, Meta(description="What speaks for and against each rule segment now, see udfs/segments/membership.py.")
+    ]
     entered: Annotated[Each, Meta(description="When each rule segment was last spoken for, ms since 1970; 0: never.")]
     left: Annotated[Each, Meta(description="When each was last spoken against; 0: never.")]
     unheld: Annotated[Each, Meta(description="When each case of a rule with a `for` last did not hold; 0: never.")]

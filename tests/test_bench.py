@@ -13,11 +13,11 @@ from tests.bench.decide import PARTS, charged
 from tests.bench.people import people
 from tests.bench.stream import AGENTS, GRANTED, JUNK, NORMS, Record, Shape, records
 from tests.claims.claim import settings
-from udfs.book import Book, authored
-from udfs.decide import Decider
-from udfs.devices import device_reader
-from udfs.in_force import InForce
-from udfs.noise import Norms
+from udfs.cleaning.devices import device_reader
+from udfs.cleaning.noise import Norms
+from udfs.deciding.book import Book, authored
+from udfs.deciding.decide import Decider
+from udfs.deciding.in_force import InForce
 
 START = 1_767_225_600_000
 ITEMS = [f"i{number}" for number in range(400)]

@@ -19,7 +19,7 @@ from tests.claims.hot_swap import in_time
 from tests.claims.no_raw_ids import MARKS, extras, in_files, in_texts
 from tests.claims.robots import Score, Truth, score, truths
 from tests.claims.search import strings
-from udfs.clean import Cleaner
+from udfs.cleaning.clean import Cleaner
 
 NAMES = {"Grace Hopper", "203.0.113.9", "Zoë", "Al"}
 

@@ -26,6 +26,9 @@ def imports(path: Path) -> Iterator[str]:
             yield node.module or ""
 
 
+ROOMS = ("payloads", "cleaning", "signals", "scoring", "segments", "detectors", "policies", "deciding", "explaining")
+
+
 def floor(module: str) -> int:
     """0 is the ground; a module may import from its own floor and from those below."""
     first, _, rest = module.partition(".")
@@ -41,6 +44,12 @@ def test_imports_point_down(path: Path) -> None:
     mine = floor(name_of(path))
     above = [name for name in imports(path) if name.split(".")[0] in ("jobs", "udfs", "schemas") and floor(name) > mine]
     assert above == []
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if path.parent.name in ROOMS], ids=name_of)
+def test_what_is_known_later_imports_from_what_is_known_earlier(path: Path) -> None:
+    rooms = [name.split(".")[1] for name in imports(path) if name.startswith("udfs.")]
+    assert [room for room in rooms if room in ROOMS[ROOMS.index(path.parent.name) + 1 :]] == []
 
 
 @pytest.mark.parametrize("path", [path for path in MODULES if floor(name_of(path)) == 1], ids=name_of)

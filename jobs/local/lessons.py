@@ -13,9 +13,9 @@ from schemas.events import Kind
 from schemas.settings import KindPoints, Settings, Time
 from schemas.signals import FEATURES, USER_FEATURES
 from schemas.slots import Rerank
-from udfs.catalogue import Catalogue
-from udfs.rank import features
-from udfs.signals import signals
+from udfs.deciding.catalogue import Catalogue
+from udfs.deciding.rank import features
+from udfs.signals.formulas import signals
 
 PAGES: Final = 24
 """Page views of one person: two sessions, as a rule."""

@@ -24,12 +24,12 @@ from schemas.segments import MAX_RULES
 from schemas.settings import Redis as RedisSettings
 from schemas.settings import Settings
 from schemas.slices import TEXTS
-from udfs.book import Book, authored
-from udfs.clean import Cleaner, Known, unpacked
-from udfs.decide import Decider
-from udfs.moments import unpacked as unpacked_moments
-from udfs.observe import Observer
-from udfs.pseudonym import pseudonymiser
+from udfs.cleaning.clean import Cleaner, Known, unpacked
+from udfs.cleaning.pseudonym import pseudonymiser
+from udfs.deciding.book import Book, authored
+from udfs.deciding.decide import Decider
+from udfs.deciding.observe import Observer
+from udfs.signals.moments import unpacked as unpacked_moments
 
 log = logging.getLogger("trimtab")
 
@@ -57,7 +57,7 @@ _NARROW: dict[str, tuple[DataType, type[np.generic]]] = {
     "asked": (DataTypes.STRING(), np.object_),
     "record": (DataTypes.STRING(), np.object_),
 }
-"""The columns of udfs.clean.Row, but for `others`: as Flink and as numpy know them."""
+"""The columns of udfs.cleaning.clean.Row, but for `others`: as Flink and as numpy know them."""
 
 _ROW = [DataTypes.FIELD(name, sql) for name, (sql, _) in _NARROW.items()]
 UNPACK: DataType = DataTypes.ROW(_ROW)
@@ -90,7 +90,7 @@ ARRAYS: Final = ("counted", "summed", "flags", "reals")
 
 
 class Clean(ScalarFunction):  # type: ignore[misc]  # pyflink ships no types
-    """`clean(body, event_time, partition, offset)`: see udfs.clean."""
+    """`clean(body, event_time, partition, offset)`: see udfs.cleaning.clean."""
 
     def __init__(self, settings: Settings, follower: Follower) -> None:
         """Keep what a worker needs, and where the norms come from; a key that the environment gives stays behind."""
@@ -133,7 +133,7 @@ class Clean(ScalarFunction):  # type: ignore[misc]  # pyflink ships no types
 
 
 class Unpack(ScalarFunction):  # type: ignore[misc]  # pyflink ships no types
-    """`unpack(packed)`: the further events of a record that holds several, see udfs.clean.Row."""
+    """`unpack(packed)`: the further events of a record that holds several, see udfs.cleaning.clean.Row."""
 
     def is_deterministic(self) -> bool:
         """Keep the planner from evaluating a row twice."""
@@ -150,7 +150,7 @@ def _known(loaded: Loaded, names: Sequence[str]) -> Known:
 
 
 def narrow(columns: Sequence[Sequence[Any]]) -> dict[str, Any]:
-    """Give the columns of udfs.clean.Row, but for `others`, their names and types."""
+    """Give the columns of udfs.cleaning.clean.Row, but for `others`, their names and types."""
     return {
         name: column if dtype is np.object_ else np.array(column, dtype)
         for (name, (_, dtype)), column in zip(_NARROW.items(), columns, strict=True)
@@ -158,7 +158,7 @@ def narrow(columns: Sequence[Sequence[Any]]) -> dict[str, Any]:
 
 
 class Decide(ScalarFunction):  # type: ignore[misc]  # pyflink ships no types
-    """`decide(texts ..., arrays ..., spoken)`: decides a bundle (udfs.decide) and serves it (jobs.wiring.serving).
+    """`decide(texts ..., arrays ..., spoken)`: decides a bundle (udfs.deciding.decide), serves it (jobs.wiring).
 
     Two thoughts, one function: each costs a bundle its way to Python and back, in time and in work. A bundle
     ends before the checkpoint's barrier, so every decision of a checkpoint has been offered to Redis.
@@ -219,7 +219,7 @@ class Decide(ScalarFunction):  # type: ignore[misc]  # pyflink ships no types
 
 
 class Observe(ScalarFunction):  # type: ignore[misc]  # pyflink ships no types
-    """`observe(context, arrays ...)`: what speaks for and against each rule segment and case, see udfs.observe."""
+    """`observe(context, arrays ...)`: what speaks for and against segments and cases, see udfs.deciding.observe."""
 
     def __init__(self, settings: Settings, follower: Follower) -> None:
         """Keep what a worker needs, and where releases of anomalies and rules come from."""

@@ -9,7 +9,7 @@ import maxminddb
 from maxminddb import InvalidDatabaseError, Reader
 
 from jobs.wiring import Refusal
-from udfs.places import Lookup, Place, nowhere
+from udfs.cleaning.places import Lookup, Place, nowhere
 
 _KINDS: Final = ("Country", "City", "Enterprise")
 _CODE: Final = re.compile(r"[A-Z0-9]{1,3}")  # ISO 3166-1 and the part of ISO 3166-2 behind the hyphen

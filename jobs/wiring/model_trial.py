@@ -12,8 +12,8 @@ from typing import Final, Self
 import msgspec
 
 from schemas.releases import Manifest
-from udfs.models import Model
 from udfs.releases import RefusedRelease
+from udfs.scoring.models import Model
 
 _REFUSED: Final = 3
 _MEMORY: Final = 4 << 30

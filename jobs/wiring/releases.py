@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from jobs.wiring.model_trial import Trial
 from jobs.wiring.store import INDEX, LOADERS, Mark, Payload, Store, channel_of, location, one_line, text_of, trial
 from schemas.releases import Channel, Manifest, Release
-from udfs.in_force import InForce
-from udfs.learned import Learnt
-from udfs.models import Model
-from udfs.noise import Norms
+from udfs.cleaning.noise import Norms
+from udfs.deciding.in_force import InForce
+from udfs.deciding.learned import Learnt
 from udfs.releases import RefusedRelease
+from udfs.scoring.models import Model
 
 __all__ = ["Follower", "Loaded", "Store", "trial"]
 

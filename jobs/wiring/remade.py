@@ -10,17 +10,17 @@ from jobs.wiring.store import LOADERS, Payload, Store, one_line, text_of
 from schemas.decisions import Decision, Versions
 from schemas.releases import DECIDING, Channel, Release
 from schemas.rules import Rulebook
-from udfs.book import Book
-from udfs.catalogue import Catalogue
-from udfs.clusters import Clusters
-from udfs.decide import again
+from udfs.deciding.book import Book
+from udfs.deciding.catalogue import Catalogue
+from udfs.deciding.decide import again
+from udfs.deciding.in_force import InForce
+from udfs.deciding.learned import Learnt
+from udfs.deciding.switches import Switches
 from udfs.detectors.isolation import IsolationForest
-from udfs.differences import Side, differences
-from udfs.in_force import InForce
-from udfs.learned import Learnt
-from udfs.models import Model
+from udfs.explaining.differences import Side, differences
 from udfs.releases import RefusedRelease
-from udfs.switches import Switches
+from udfs.scoring.models import Model
+from udfs.segments.clusters import Clusters
 
 Kind = TypeVar("Kind")
 

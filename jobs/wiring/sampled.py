@@ -8,7 +8,7 @@ from jobs.wiring import reading, wire
 from jobs.wiring.publishing import shown
 from jobs.wiring.reading import Reader
 from schemas.settings import Kafka
-from udfs.sampling import Sample
+from udfs.counting.sampling import Sample
 
 TOPIC: Final = "decisions"
 

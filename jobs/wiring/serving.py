@@ -11,10 +11,10 @@ from jobs.wiring.cards import SEVERITY, Cards, Entry, Fate
 from schemas.decisions import Heartbeat, Membership, Sort
 from schemas.events import PULSE_USER
 from schemas.rejects import Reason, Rejected
-from udfs.clusters import Clusters
-from udfs.decide import VERSION, Verdict
-from udfs.lags import histogram
-from udfs.moments import Columns
+from udfs.counting.lags import histogram
+from udfs.deciding.decide import VERSION, Verdict
+from udfs.segments.clusters import Clusters
+from udfs.signals.moments import Columns
 
 HEARTBEAT_TTL_MS: Final = 3_600_000
 """A pipeline silent for an hour has no heartbeat left to misread."""

@@ -24,11 +24,11 @@ from schemas.events import Purpose
 from schemas.segments import MAX_RULES
 from schemas.settings import SECRETS, Clusters, Settings, Watch
 from schemas.signals import REGISTRY
-from udfs.book import authored, faults
+from udfs.deciding.book import authored, faults
 from udfs.expressions import ExpressionError
 from udfs.payloads.mapping import reader
-from udfs.scales import unknown
-from udfs.segments import condition
+from udfs.segments.membership import condition
+from udfs.segments.scales import unknown
 
 __all__ = ["BadSettings", "Loaded", "load", "render"]
 

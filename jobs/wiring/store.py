@@ -13,14 +13,14 @@ from pyarrow import ArrowInvalid, fs
 from jobs.wiring import Refusal
 from jobs.wiring.model_trial import Trial
 from schemas.releases import FILES, Channel, Manifest, Release
-from udfs.book import Book
-from udfs.catalogue import Catalogue
-from udfs.clusters import Clusters
+from udfs.cleaning.noise import Norms
+from udfs.deciding.book import Book
+from udfs.deciding.catalogue import Catalogue
+from udfs.deciding.learned import Learnt
+from udfs.deciding.switches import Switches
 from udfs.detectors.isolation import IsolationForest
-from udfs.learned import Learnt
-from udfs.noise import Norms
 from udfs.releases import RefusedRelease
-from udfs.switches import Switches
+from udfs.segments.clusters import Clusters
 
 INDEX: Final = "index.jsonl"
 MANIFEST: Final = "manifest.json"

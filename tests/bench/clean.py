@@ -28,15 +28,15 @@ from tests.bench.cost import CHANGES, Field, Say, Slope, slope
 from tests.bench.ground import ground
 from tests.bench.stream import JUNK, NORMS, Shape, records
 from tests.bench.turns import fastest
-from udfs.admission import admission
-from udfs.canonical import Canonical
-from udfs.clean import Cleaner, Known, Row, event_key
-from udfs.consent import Consents
-from udfs.noise import Norms, clip
-from udfs.properties import scrubbed
-from udfs.pseudonym import pseudonymiser
-from udfs.surroundings import Surroundings
-from udfs.times import happened
+from udfs.cleaning.admission import admission
+from udfs.cleaning.canonical import Canonical
+from udfs.cleaning.clean import Cleaner, Known, Row, event_key
+from udfs.cleaning.consent import Consents
+from udfs.cleaning.noise import Norms, clip
+from udfs.cleaning.properties import scrubbed
+from udfs.cleaning.pseudonym import pseudonymiser
+from udfs.cleaning.surroundings import Surroundings
+from udfs.cleaning.times import happened
 
 HORIZONS: Final = ("0ms", "2min")
 """Of the look for copies: without it, and as conf/base.toml has it."""
@@ -71,7 +71,7 @@ class CleanCost:
 
     Attributes:
         plan: what was run.
-        parts: of one event's way through `udfs.clean`, and of a bundle's way out of Python.
+        parts: of one event's way through `udfs.cleaning.clean`, and of a bundle's way out of Python.
         decode: of reading the JSON of an event, step by step; together about the first of `parts`.
         duplicates: what Flink adds to find copies; None where it was not measured.
         load: of the machine when it began.

@@ -28,24 +28,24 @@ from tests.bench.cost import Say
 from tests.bench.ground import log_of
 from tests.bench.people import people
 from tests.bench.turns import fastest
-from udfs import arms, content, lists
-from udfs.book import Book, Place, authored
-from udfs.bundle import Bundle
-from udfs.catalogue import Catalogue
-from udfs.decide import Decider, decision_ids
-from udfs.facts import Facts, observed
-from udfs.guards import asked, states
-from udfs.heard import said_by
-from udfs.heard import taken as taking
-from udfs.in_force import InForce
-from udfs.learned import Learnt
-from udfs.models import Model, golden
-from udfs.moments import Columns
-from udfs.observe import Observer
-from udfs.parts import held_out, parts
-from udfs.rank import features, rerank
-from udfs.signals import signals
-from udfs.speaking import voices
+from udfs.deciding import arms, content, lists
+from udfs.deciding.book import Book, Place, authored
+from udfs.deciding.bundle import Bundle
+from udfs.deciding.catalogue import Catalogue
+from udfs.deciding.decide import Decider, decision_ids
+from udfs.deciding.facts import Facts, observed
+from udfs.deciding.guards import asked, states
+from udfs.deciding.heard import said_by
+from udfs.deciding.heard import taken as taking
+from udfs.deciding.in_force import InForce
+from udfs.deciding.learned import Learnt
+from udfs.deciding.observe import Observer
+from udfs.deciding.parts import held_out, parts
+from udfs.deciding.rank import features, rerank
+from udfs.deciding.speaking import voices
+from udfs.scoring.models import Model, golden
+from udfs.signals.formulas import signals
+from udfs.signals.moments import Columns
 
 SIZES: Final = (500, 5000)
 """Rows of a bundle: what a busy second brings, and as many as a full one has."""
@@ -105,7 +105,7 @@ class Scoring:
     """Candidates scored per second of one core, in bundles of one size.
 
     Attributes:
-        ours: from signals to ordered candidates: `udfs.rank.rerank`.
+        ours: from signals to ordered candidates: `udfs.deciding.rank.rerank`.
         per_user: LightGBM's `predict` once per user, on features that were put side by side before.
         at_once: the same, once for all users of the bundle.
     """

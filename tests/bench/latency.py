@@ -10,7 +10,7 @@ from confluent_kafka import Consumer, TopicPartition
 from jobs.wiring.cards import Cards
 from tests.bench.children import BenchError, Meter
 from tests.bench.ground import Ground, ground, log_of
-from udfs.lags import percentile
+from udfs.counting.lags import percentile
 
 if TYPE_CHECKING:
     from subprocess import Popen

@@ -35,19 +35,19 @@ from schemas.segments import MAX_RULES
 from schemas.settings import Settings
 from schemas.slices import LENGTHS, MOMENT, Moment
 from tests.bench.children import answer
-from udfs import asking
-from udfs.book import Book, authored
-from udfs.canonical import Canonical
-from udfs.consent import Consents
-from udfs.context import written
-from udfs.decide import Decider
-from udfs.marks import NO_MOOD
-from udfs.moments import Columns
-from udfs.observe import Observer
-from udfs.pseudonym import pseudonymiser
-from udfs.refusal import InadmissibleError, Place, rejection
-from udfs.surroundings import Surroundings
-from udfs.texts import check_texts
+from udfs.cleaning import asking
+from udfs.cleaning.canonical import Canonical
+from udfs.cleaning.consent import Consents
+from udfs.cleaning.context import written
+from udfs.cleaning.marks import NO_MOOD
+from udfs.cleaning.pseudonym import pseudonymiser
+from udfs.cleaning.refusal import InadmissibleError, Place, rejection
+from udfs.cleaning.surroundings import Surroundings
+from udfs.deciding.book import Book, authored
+from udfs.deciding.decide import Decider
+from udfs.deciding.observe import Observer
+from udfs.payloads.texts import check_texts
+from udfs.signals.moments import Columns
 
 TOPICS: Final = {name: f"plain-{name}" for name in ("events", "duplicates", "rejected", "decisions")}
 """Its topics, beside the job's, so that the two can be compared."""

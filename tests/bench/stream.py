@@ -23,7 +23,7 @@ from jobs.wiring.settings import load
 from jobs.wiring.store import Store
 from schemas.events import Kind
 from schemas.norms import Population, Quartiles, Typical
-from udfs.catalogue import Catalogue
+from udfs.deciding.catalogue import Catalogue
 
 SHARES: Final = {
     "view": 0.22,

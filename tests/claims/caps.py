@@ -27,7 +27,7 @@ from schemas.settings import Settings
 from schemas.slots import Cap, Guards, Trigger, Variant
 from tests.claims.claim import Claim, Result, folder, settings
 from tests.claims.live import Live, live
-from udfs.book import authored
+from udfs.deciding.book import authored
 
 EVENTS: Final = 1_000_000
 KILLS: Final = 2

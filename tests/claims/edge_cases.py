@@ -14,9 +14,9 @@ from schemas.decisions import Decision
 from schemas.events import ANONYMOUS, Event
 from schemas.rejects import Rejected
 from schemas.settings import Settings
-from udfs.clean import Cleaner
+from udfs.cleaning.clean import Cleaner
+from udfs.cleaning.pseudonym import pseudonymiser
 from udfs.payloads.mapping import parts
-from udfs.pseudonym import pseudonymiser
 
 SAMPLE: Final = "snowplow_web/events.csv.gz"
 FORM: Final = "snowplow"

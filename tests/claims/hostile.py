@@ -20,7 +20,7 @@ from schemas.events import PULSE_BODY, Event
 from schemas.rejects import MEANING, Rejected
 from tests.claims.claim import Claim, Result, folder, shared
 from tests.claims.live import Live, live
-from udfs.pseudonym import pseudonymiser
+from udfs.cleaning.pseudonym import pseudonymiser
 
 CLAIM: Final = Claim(
     name="hostile",

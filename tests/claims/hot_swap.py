@@ -29,7 +29,7 @@ from schemas.slots import Cap, Guards, Variant
 from tests.bench.stream import JUNK, Record, Shape, pace, records
 from tests.claims.claim import Claim, Result, folder, settings
 from tests.claims.live import Live, live
-from udfs.book import authored
+from udfs.deciding.book import authored
 
 RATE: Final = 700
 PARALLELISM: Final = 2

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.random import Generator, default_rng
 
 from tests.claims.claim import shared
-from udfs.kmeans import Points, fitted
-from udfs.kmeans import inertia as inertia_of
+from udfs.segments.kmeans import Points, fitted
+from udfs.segments.kmeans import inertia as inertia_of
 
 SEEDS: Final = (1, 2, 3)
 

@@ -15,8 +15,8 @@ from schemas.formats import Format
 from tests.claims import edge_cases
 from tests.claims.claim import REPOSITORY, Claim, Result, folder, settings, shared
 from tests.claims.edge_cases import Decided, Met, Outputs, not_the_earliest, outputs
+from udfs.cleaning.refusal import explain
 from udfs.payloads.mapping import reader
-from udfs.refusal import explain
 
 CLAIM: Final = Claim(
     name="payloads",

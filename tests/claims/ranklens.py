@@ -23,11 +23,11 @@ from schemas.signals import FEATURES, USER_FEATURES, Signals
 from tests.claims.claim import Claim, Result, folder, settings, shared
 from tests.claims.oracle import Oracle
 from tests.claims.signals import replayed
-from udfs.catalogue import Catalogue
-from udfs.models import golden
-from udfs.ndcg import ndcg
-from udfs.pseudonym import pseudonymiser
-from udfs.rank import features
+from udfs.cleaning.pseudonym import pseudonymiser
+from udfs.deciding.catalogue import Catalogue
+from udfs.deciding.rank import features
+from udfs.scoring.models import golden
+from udfs.scoring.ndcg import ndcg
 
 Column = NDArray[np.float64]
 

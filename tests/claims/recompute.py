@@ -33,11 +33,11 @@ from tests.bench.stream import GRANTED, Record, Shape, records
 from tests.claims.claim import REPOSITORY, Claim, Result, folder, settings
 from tests.claims.signals import replayed
 from tests.udfs.goods import GROUPS
-from udfs.book import authored
+from udfs.deciding.book import authored
 from udfs.detectors.isolation import IsolationForest
-from udfs.sentences import sentence
-from udfs.telling import scored, told
-from udfs.trees import read
+from udfs.explaining.sentences import sentence
+from udfs.explaining.telling import scored, told
+from udfs.scoring.trees import read
 
 EVENTS: Final = 200_000
 CLAIM: Final = Claim(

@@ -20,7 +20,7 @@ from jobs.wiring import Refusal
 from jobs.wiring.keys import KEY_VARIABLE
 from schemas.decisions import Card, Decision
 from tests.claims.claim import REPOSITORY, Claim, Result, folder, settings
-from udfs.pseudonym import pseudonym
+from udfs.cleaning.pseudonym import pseudonym
 
 CLAIM: Final = Claim(
     name="submit",
@@ -40,7 +40,7 @@ KINDS: Final = ("view", "click", "scroll", "hover", "dwell", "form")
 WAIT_S: Final = 120.0
 
 SHOW: Final = """
-import json, sys, jobs, jobs.personalize, schemas, udfs, udfs.clean, lightgbm, msgspec
+import json, sys, jobs, jobs.personalize, schemas, udfs, udfs.cleaning.clean, lightgbm, msgspec
 own = [module.__file__ for name, module in sys.modules.items() if name.split(".")[0] in ("jobs", "schemas", "udfs")]
 print(json.dumps({"own": own, "path": sys.path}))
 """

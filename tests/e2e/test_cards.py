@@ -26,10 +26,10 @@ from schemas.rules import Action, Case, Rule, Rulebook
 from schemas.segments import RuleSegment
 from schemas.signals import Signals
 from schemas.slots import Arm, Content, Knob, Variant
-from udfs.book import Book
-from udfs.clusters import Clusters
-from udfs.decide import Decider, Verdict, again
-from udfs.in_force import InForce
+from udfs.deciding.book import Book
+from udfs.deciding.decide import Decider, Verdict, again
+from udfs.deciding.in_force import InForce
+from udfs.segments.clusters import Clusters
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LATER = int(time.time() * 1000) + 3_600_000

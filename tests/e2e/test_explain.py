@@ -25,8 +25,8 @@ from schemas.rules import Action, Case, Rule, Rulebook, encoded
 from schemas.settings import Settings
 from schemas.signals import FEATURES, Signals
 from schemas.slots import Arm, Cap, Guards, Rerank, Variant
-from udfs.book import authored
-from udfs.models import golden
+from udfs.deciding.book import authored
+from udfs.scoring.models import golden
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BOOK = Rulebook(

@@ -21,7 +21,7 @@ from jobs.wiring.store import Store
 from schemas.events import Event, Kind, Purpose, RawEvent
 from schemas.norms import Population
 from schemas.settings import Settings
-from udfs.noise import clip
+from udfs.cleaning.noise import clip
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 HOUR_MS = 3_600_000

@@ -49,7 +49,7 @@ def test_the_same_files_give_the_same_bytes_at_another_time_and_place(app: Path,
 
 def test_it_holds_code_views_and_settings_and_nothing_else(app: Path) -> None:
     names = zipfile.ZipFile(app).namelist()
-    assert {"jobs/__main__.py", "jobs/personalize.sql", "udfs/clean.py", "schemas/events.py"} < set(names)
+    assert {"jobs/__main__.py", "jobs/personalize.sql", "udfs/cleaning/clean.py", "schemas/events.py"} < set(names)
     assert {"conf/base.toml", "conf/topics.toml", "conf/local.toml"} < set(names)
     assert {name.split("/")[0] for name in names} == {"jobs", "udfs", "schemas", "conf"}
     assert not [name for name in names if "__pycache__" in name or "/." in name or name.endswith(".yaml")]

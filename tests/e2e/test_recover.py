@@ -21,7 +21,7 @@ from jobs.recover import Feeder, Found
 from jobs.wiring import Refusal, reading, wire
 from jobs.wiring.settings import load
 from schemas.rejects import Reason, Rejected
-from udfs.recovery import Fate, Verdict
+from udfs.cleaning.recovery import Fate, Verdict
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CLICK = b'{"user_id":"ada","kind":"click"}'

@@ -22,10 +22,10 @@ from schemas.rules import Action, Case, Rule, encoded
 from schemas.settings import Settings
 from schemas.slots import Arm, Rerank, Trigger, Variant
 from tests.udfs.people import decisions, facts
-from udfs.book import Book, authored
-from udfs.catalogue import Catalogue
-from udfs.facts import Facts
-from udfs.in_force import InForce
+from udfs.deciding.book import Book, authored
+from udfs.deciding.catalogue import Catalogue
+from udfs.deciding.facts import Facts
+from udfs.deciding.in_force import InForce
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PARTITIONS = 3

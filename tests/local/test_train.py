@@ -26,10 +26,10 @@ from schemas.releases import Manifest
 from schemas.settings import Settings
 from schemas.signals import FEATURES, USER_FEATURES
 from schemas.slots import Rerank
-from udfs.catalogue import Catalogue
-from udfs.in_force import InForce
-from udfs.models import Model
-from udfs.rank import rerank
+from udfs.deciding.catalogue import Catalogue
+from udfs.deciding.in_force import InForce
+from udfs.deciding.rank import rerank
+from udfs.scoring.models import Model
 
 ROOT = Path(__file__).parents[2]
 ROWS = 100_000

@@ -18,8 +18,8 @@ from jobs.wiring.settings import load
 from schemas.events import Kind, RawEvent
 from schemas.reader import Read, SlotCard, pseudonym
 from schemas.settings import Settings
-from udfs.clean import Cleaner
-from udfs.pseudonym import pseudonymiser
+from udfs.cleaning.clean import Cleaner
+from udfs.cleaning.pseudonym import pseudonymiser
 
 START = 1_767_225_600_000
 DECIDED = ["i100", "i101", "i102", "i103", "i104", "i105", "i106", "i107"]

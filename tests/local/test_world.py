@@ -19,7 +19,7 @@ from jobs.local.world import (
 )
 from jobs.wiring import Refusal
 from schemas.events import Kind
-from udfs.catalogue import Catalogue
+from udfs.deciding.catalogue import Catalogue
 
 PEOPLE = 4000
 CURIOUS, HURRIED = MOODS.index("curious"), MOODS.index("hurried")

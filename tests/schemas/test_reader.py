@@ -14,7 +14,7 @@ from redis.exceptions import TimeoutError as NoAnswer
 from schemas.events import Kind, RawEvent
 from schemas.reader import REASONS, Reader, exposure, pseudonym, ticket
 from udfs import draw
-from udfs.assignment import bucket
+from udfs.deciding.assignment import bucket
 
 VECTORS = json.loads((Path(__file__).parents[2] / "schemas" / "reader_vectors.json").read_text(encoding="utf-8"))
 NOW = 1767225605000
@@ -192,7 +192,7 @@ def test_a_pseudonym_is_the_keyed_hash_of_the_id(case: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("case", VECTORS["pseudonyms"])
 def test_the_job_gives_a_person_the_name_the_reader_gives(case: dict[str, str]) -> None:
-    job = pytest.importorskip("udfs.pseudonym")
+    job = pytest.importorskip("udfs.cleaning.pseudonym")
     assert job.pseudonym(case["user_id"], case["key"].encode(), case["key_id"]) == case["expect"]
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from schemas.clusters import Cluster, Clustering, Feature
 from schemas.signals import FEATURES
-from udfs.catalogue import Catalogue
+from udfs.deciding.catalogue import Catalogue
 
 GROUPS: Final = Clustering(
     features=[Feature(signal="session_depth", transform="none", unit=1.0, centre=0.0, scale=1.0)],

@@ -9,12 +9,12 @@ from msgspec import json
 from schemas.decisions import Context, Decision, Unfit
 from schemas.rules import Rulebook
 from schemas.signals import Signals
-from udfs.asking import NOTHING
-from udfs.book import Book
-from udfs.decide import decided
-from udfs.facts import STRETCHES, Facts
-from udfs.in_force import InForce
-from udfs.learned import Learnt
+from udfs.cleaning.asking import NOTHING
+from udfs.deciding.book import Book
+from udfs.deciding.decide import decided
+from udfs.deciding.facts import STRETCHES, Facts
+from udfs.deciding.in_force import InForce
+from udfs.deciding.learned import Learnt
 
 END: Final = 1_767_225_600_000
 SESSION: Final = END - 90_000

@@ -11,10 +11,10 @@ from schemas.durations import Millis
 from schemas.rules import Action, Case, Experiment, Holdout, Rule, Treatment
 from schemas.slots import Arm, Cap, Guards, Trigger, Variant
 from tests.udfs.people import END, SESSION, book, decisions, facts
+from udfs.deciding.facts import Facts
+from udfs.deciding.in_force import InForce
+from udfs.deciding.switches import Switches
 from udfs.draw import ticket
-from udfs.facts import Facts
-from udfs.in_force import InForce
-from udfs.switches import Switches
 
 ARMS = {"plain": Arm(0.5, {"density": "high"}), "short": Arm(0.3), "story": Arm(0.2)}
 ALWAYS = {"always": Case("events >= 0", Action(arms=["story"]))}

@@ -11,7 +11,7 @@ import pytest
 from numpy.random import Generator, default_rng
 from numpy.typing import NDArray
 
-from udfs.arrange import NONE, Arrangement, Candidates, Rules, Window, arrange, boosted, spread
+from udfs.deciding.arrange import NONE, Arrangement, Candidates, Rules, Window, arrange, boosted, spread
 from udfs.draw import ticket
 
 Number = Fraction | float

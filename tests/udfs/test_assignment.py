@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from udfs.assignment import NOBODY, bucket, chosen, coverage_at, ranges, within
+from udfs.deciding.assignment import NOBODY, bucket, chosen, coverage_at, ranges, within
 
 USERS = [f"k0:{number:024x}" for number in range(100_000)]
 

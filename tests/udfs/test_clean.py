@@ -15,9 +15,9 @@ from schemas.events import CODE, PULSE_BODY, Kind
 from schemas.formats import Format
 from schemas.rejects import Reason
 from schemas.settings import Exposures
-from udfs.clean import PULSE, Cleaner, Known, Row, unpacked
-from udfs.marks import NO_MOOD
-from udfs.pseudonym import pseudonymiser
+from udfs.cleaning.clean import PULSE, Cleaner, Known, Row, unpacked
+from udfs.cleaning.marks import NO_MOOD
+from udfs.cleaning.pseudonym import pseudonymiser
 
 OURS = Format(about="our own JSON", events="batch")
 ADA = "k0:11997fd1c46f666bb255ad6b"

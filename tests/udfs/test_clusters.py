@@ -12,11 +12,11 @@ from scipy.cluster.hierarchy import fcluster, linkage
 
 from schemas.clusters import MAX_CLUSTERS, Cluster, Clustering, Feature
 from schemas.signals import REGISTRY
-from udfs.clusters import Clusters
-from udfs.kmeans import Fit
-from udfs.lineage import Counted, NoIdLeftError, begun, continued, layers, matched
 from udfs.releases import RefusedRelease
-from udfs.scales import BOUNDED, measured, restored, scaled
+from udfs.segments.clusters import Clusters
+from udfs.segments.kmeans import Fit
+from udfs.segments.lineage import Counted, NoIdLeftError, begun, continued, layers, matched
+from udfs.segments.scales import BOUNDED, measured, restored, scaled
 
 COUNTED = Counted(rows=100, since=1_000, until=2_000, inertia=0.5)
 PLAIN = [

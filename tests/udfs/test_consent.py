@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from schemas.events import Kind, Purpose, RawEvent
 from schemas.settings import Consent, Granted
-from udfs.consent import Consents
+from udfs.cleaning.consent import Consents
 
 CONF = Path(__file__).parents[2] / "conf" / "base.toml"
 CONSENT = convert(tomllib.loads(CONF.read_text())["consent"], Consent)

@@ -15,13 +15,13 @@ from schemas.rules import Action, Case, Rule, Rulebook
 from schemas.signals import FEATURES, USER_FEATURES, Signals
 from schemas.slots import Rerank
 from tests.udfs.goods import shelf, trained
-from udfs.book import Book
-from udfs.decide import again
-from udfs.in_force import InForce
-from udfs.models import Model, golden
-from udfs.rank import features
+from udfs.deciding.book import Book
+from udfs.deciding.decide import again
+from udfs.deciding.in_force import InForce
+from udfs.deciding.rank import features
+from udfs.deciding.switches import Switches
 from udfs.releases import RefusedRelease
-from udfs.switches import Switches
+from udfs.scoring.models import Model, golden
 
 END = 1_767_225_600_000
 CATALOGUE = shelf(8)

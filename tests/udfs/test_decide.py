@@ -16,15 +16,15 @@ from schemas.signals import FEATURES
 from schemas.slices import LENGTHS, MOMENT
 from schemas.slots import Arm, Cap, Guards, Rerank, Variant
 from tests.udfs.goods import GROUPS, shelf, trained
-from udfs.book import Book
-from udfs.clusters import Clusters
-from udfs.decide import Decider, Verdict
+from udfs.deciding.book import Book
+from udfs.deciding.decide import Decider, Verdict
+from udfs.deciding.in_force import InForce
+from udfs.deciding.rank import features
 from udfs.detectors.isolation import IsolationForest
 from udfs.draw import pick, ticket
-from udfs.in_force import InForce
-from udfs.models import Model, golden
-from udfs.moments import Columns
-from udfs.rank import features
+from udfs.scoring.models import Model, golden
+from udfs.segments.clusters import Clusters
+from udfs.signals.moments import Columns
 
 SETTINGS = load(Path(), "local", {}, []).settings
 END = 1_767_225_600_000

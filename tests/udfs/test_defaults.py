@@ -16,13 +16,13 @@ from schemas.segments import RuleSegment
 from schemas.signals import Signals
 from schemas.slots import Arm, Content, Guards, Knob, Rerank, Trigger, Variant
 from tests.udfs.goods import shelf
-from udfs import defaults
-from udfs.book import Book
-from udfs.catalogue import Catalogue
-from udfs.decide import Decider, Verdict, again
-from udfs.in_force import InForce
-from udfs.learned import Learnt
-from udfs.switches import Switches
+from udfs.deciding import defaults
+from udfs.deciding.book import Book
+from udfs.deciding.catalogue import Catalogue
+from udfs.deciding.decide import Decider, Verdict, again
+from udfs.deciding.in_force import InForce
+from udfs.deciding.learned import Learnt
+from udfs.deciding.switches import Switches
 
 SETTINGS = load(Path(), "local", {}, []).settings
 END = 1_767_225_600_000

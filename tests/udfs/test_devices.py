@@ -5,7 +5,7 @@ from time import perf_counter
 import pytest
 
 from schemas.events import Device
-from udfs.devices import READ, device_reader
+from udfs.cleaning.devices import READ, device_reader
 
 READER = device_reader()
 WEBKIT = "AppleWebKit/537.36 (KHTML, like Gecko)"

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from schemas.releases import FILES, Golden, Manifest
 from schemas.signals import FEATURES
-from udfs.differences import LINES, Side, differences
-from udfs.models import golden
+from udfs.explaining.differences import LINES, Side, differences
 from udfs.releases import RefusedRelease
+from udfs.scoring.models import golden
 
 
 def told(old: object, new: object) -> list[str]:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from udfs.forest import Forest
-from udfs.trees import read
+from udfs.scoring.forest import Forest
+from udfs.scoring.trees import read
 
 NAMES = ["a", "b", "c", "d"]
 

@@ -14,8 +14,8 @@ from schemas.formats import Format
 from tests.claims import edge_cases
 from tests.claims.claim import Skipped, settings, shared
 from tests.claims.payloads import PAGE, Row, Sample, counted, tables
+from udfs.cleaning.refusal import explain
 from udfs.payloads.mapping import reader
-from udfs.refusal import explain
 
 TEXT = PAGE.read_text(encoding="utf-8")
 DECLARED = tomllib.loads(PAGE.with_name("formats.toml").read_text(encoding="utf-8"))["formats"]

@@ -20,12 +20,12 @@ from schemas.formats import Format, Source
 from schemas.reader import pseudonym
 from schemas.rejects import MEANING, Reason
 from schemas.settings import Settings
-from udfs.clean import Cleaner, Row, unpacked
+from udfs.cleaning.clean import Cleaner, Row, unpacked
+from udfs.cleaning.properties import scrubbed
+from udfs.cleaning.pseudonym import pseudonymiser
 from udfs.payloads.fields import listed
 from udfs.payloads.mapping import inherited
 from udfs.payloads.units import MOMENTS, page
-from udfs.properties import scrubbed
-from udfs.pseudonym import pseudonymiser
 
 HOSTILE: Final = Path(__file__).resolve().parents[3] / "shared" / "data" / "hostile"
 NOW: Final = 1_767_225_600_123

@@ -5,7 +5,7 @@ import pytest
 from numpy.random import Generator, default_rng
 from numpy.typing import NDArray
 
-from udfs.kmeans import Fit, TooAlikeError, fitted, inertia, polished, refitted, seeded, squares, step, swapped
+from udfs.segments.kmeans import Fit, TooAlikeError, fitted, inertia, polished, refitted, seeded, squares, step, swapped
 
 CORNERS = np.array([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0], [10.0, 10.0]])
 

@@ -24,7 +24,7 @@ from schemas.policies import (
 from schemas.signals import USER_FEATURES
 from schemas.slots import Arm, Variant
 from tests.udfs.people import book, decisions, facts
-from udfs.learned import Learnt
+from udfs.deciding.learned import Learnt
 from udfs.releases import RefusedRelease
 
 ARMS = {"a": Arm(), "b": Arm(), "c": Arm()}

@@ -10,11 +10,11 @@ from schemas.rules import Action, Case, Rule
 from schemas.signals import FEATURES
 from schemas.slots import Cap, Guards, Rerank, Windows
 from tests.udfs.people import END, book, decisions, facts
-from udfs.asking import Question
-from udfs.catalogue import Catalogue
-from udfs.facts import Facts
-from udfs.in_force import InForce
-from udfs.models import Model, golden
+from udfs.cleaning.asking import Question
+from udfs.deciding.catalogue import Catalogue
+from udfs.deciding.facts import Facts
+from udfs.deciding.in_force import InForce
+from udfs.scoring.models import Model, golden
 
 #              prior by falling popularity: a1 0.9, b1 0.8, a2 0.7, b2 0.6, a3 0.5, vip 0.4 (for readers only), c1 0.3
 SHELF = b"\n".join(

@@ -13,8 +13,8 @@ from msgspec import convert, to_builtins
 from schemas.events import Kind, RawEvent
 from schemas.formats import Format, Rule, Source
 from schemas.rejects import Reason
+from udfs.cleaning.refusal import explain
 from udfs.payloads.mapping import Found, Part, parts, reader
-from udfs.refusal import explain
 
 CONF = Path(__file__).parents[2] / "conf" / "formats.toml"
 FORMATS = convert(tomllib.loads(CONF.read_text())["formats"], dict[str, Format])

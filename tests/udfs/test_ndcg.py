@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import ndcg_score
 
-from udfs.ndcg import ndcg
+from udfs.scoring.ndcg import ndcg
 
 
 @pytest.mark.parametrize(

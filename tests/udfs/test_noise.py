@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from schemas.events import Kind, RawEvent
 from schemas.norms import STRENGTHS, Population, Quartiles, Typical
 from schemas.settings import Noise
-from udfs.noise import Norms, clip, unusual
+from udfs.cleaning.noise import Norms, clip, unusual
 from udfs.releases import RefusedRelease
 
 CONF = Noise(fence=3.0, deviations=6.0, min_slices=20, min_events=1000)

@@ -6,7 +6,7 @@ from schemas.durations import Millis
 from schemas.rules import Action, Case, Experiment, Rule, Treatment
 from schemas.slots import Arm, Cap, Guards, Rerank, Resolve, Trigger, Variant
 from tests.udfs.people import book
-from udfs.outline import outline
+from udfs.explaining.outline import outline
 
 ARMS = {"b": Arm(), "a": Arm(3.0)}
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from udfs.places import ZONES, local_hour, nowhere, place_name, primary_language
+from udfs.cleaning.places import ZONES, local_hour, nowhere, place_name, primary_language
 
 NEW_YEAR = 1_767_225_600_000  # 2026-01-01 00:00 UTC
 JULY = 1_782_864_000_000  # 2026-07-01 00:00 UTC

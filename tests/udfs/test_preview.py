@@ -10,11 +10,11 @@ from schemas.durations import Millis
 from schemas.rules import Action, Case, Rule
 from schemas.slots import Arm, Cap, Content, Guards, Knob, Rerank, Trigger, Variant
 from tests.udfs.people import END, book, decisions, facts
-from udfs.book import Book
-from udfs.catalogue import Catalogue
-from udfs.facts import Facts
-from udfs.in_force import InForce
-from udfs.preview import Preview
+from udfs.deciding.book import Book
+from udfs.deciding.catalogue import Catalogue
+from udfs.deciding.facts import Facts
+from udfs.deciding.in_force import InForce
+from udfs.explaining.preview import Preview
 
 HERO = Variant({"plain": Arm(1.0, {"motion": "none"}), "story": Arm(1.0)}, "plain")
 NUDGE = Trigger({"tip": Arm(), "help": Arm()})

@@ -6,7 +6,7 @@ import string
 
 import pytest
 
-from udfs.properties import kept, scrubbed
+from udfs.cleaning.properties import kept, scrubbed
 
 
 def test_only_names_on_the_list_are_kept_in_the_records_order() -> None:

@@ -12,11 +12,11 @@ from schemas.decisions import Why
 from schemas.releases import Golden, Manifest
 from schemas.signals import FEATURES, USER_FEATURES
 from schemas.slots import Rerank
-from udfs.catalogue import Catalogue
-from udfs.in_force import InForce
-from udfs.models import Model, golden
-from udfs.rank import answered, features, rerank
+from udfs.deciding.catalogue import Catalogue
+from udfs.deciding.in_force import InForce
+from udfs.deciding.rank import answered, features, rerank
 from udfs.releases import RefusedRelease
+from udfs.scoring.models import Model, golden
 
 Signals = Mapping[str, NDArray[np.float64]]
 

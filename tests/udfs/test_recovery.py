@@ -7,10 +7,10 @@ from msgspec.structs import replace
 
 from jobs.wiring.settings import load
 from schemas.rejects import Reason, Recovered, Rejected
+from udfs.cleaning.recovery import Fate, Recovery, Verdict, pending, unfed
+from udfs.cleaning.refusal import Place, explain
 from udfs.payloads.mapping import reader, ways
 from udfs.payloads.paths import shown
-from udfs.recovery import Fate, Recovery, Verdict, pending, unfed
-from udfs.refusal import Place, explain
 
 SETTINGS = load(Path(__file__).parents[2], "local", {}, []).settings
 FORMATS = SETTINGS.formats

@@ -7,7 +7,7 @@ from numpy.random import default_rng
 
 from schemas.decisions import Unfit
 from schemas.signals import Signals
-from udfs.sampling import LEFT_OUT, Sample, Seen
+from udfs.counting.sampling import LEFT_OUT, Sample, Seen
 
 MINUTE_MS = 60_000
 AT = 1_767_225_600_000

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from schemas.durations import Millis
 from schemas.segments import MAX_RULES, RuleSegment
 from udfs.expressions import ExpressionError
-from udfs.segments import NUMBERS, TEXTS, Rules, condition, label, members
+from udfs.segments.membership import NUMBERS, TEXTS, Rules, condition, label, members
 
 Times = NDArray[np.int64]
 Truths = NDArray[np.bool_]

@@ -3,7 +3,7 @@
 import pytest
 
 from schemas.decisions import Draw, Guard, Part, SlotCard, Spoke, Trace, Why
-from udfs.sentences import drawn, sentence
+from udfs.explaining.sentences import drawn, sentence
 
 ARMS = ["plain", "short_visual", "story"]
 DRAW = Draw("s|hero|k0:ada|0", 0.85, ARMS, [0.5, 0.3, 0.2])

@@ -9,8 +9,8 @@ import pytest
 from jobs.wiring.settings import load
 from schemas.signals import FAMILIES, REGISTRY, Signals
 from schemas.slices import MOMENT
-from udfs.signals import own_mean, own_spread, quantile_of_classes, reedits, signals, zscore
-from udfs.silence import returned_by
+from udfs.signals.formulas import own_mean, own_spread, quantile_of_classes, reedits, signals, zscore
+from udfs.signals.silence import returned_by
 from udfs.smooth import chart, ema, faded_rate, kalman, steady_gain
 
 

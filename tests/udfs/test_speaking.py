@@ -8,8 +8,8 @@ from schemas.durations import Millis
 from schemas.rules import Action, Case, Rule
 from schemas.slots import Arm, Resolve, Variant
 from tests.udfs.people import END, book, facts
-from udfs.facts import Facts
-from udfs.speaking import SILENT, Voices, voices
+from udfs.deciding.facts import Facts
+from udfs.deciding.speaking import SILENT, Voices, voices
 
 ARMS = {"a": Arm(), "b": Arm(), "c": Arm()}
 HURRIED: Any = {"cases": {"fast": Case("rate_fast > 1", Action(arms=["a"]))}}

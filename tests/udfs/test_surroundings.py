@@ -3,8 +3,8 @@
 from typing import Any
 
 from schemas.events import Connection, Device, Kind, RawEvent
-from udfs.places import Place
-from udfs.surroundings import NOTHING, Surroundings
+from udfs.cleaning.places import Place
+from udfs.cleaning.surroundings import NOTHING, Surroundings
 
 NEW_YEAR = 1_767_225_600_000  # 2026-01-01 00:00 UTC
 IPHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 Mobile/15E148 Safari/604.1"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from udfs.tally import beyond, quantile, tally
+from udfs.counting.tally import beyond, quantile, tally
 
 RNG = np.random.default_rng(7)
 SKEWED = {

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pytest
 
-from udfs.tcf import Restriction, Tcf, Vendors, tcf
+from udfs.cleaning.tcf import Restriction, Tcf, Vendors, tcf
 
 FIELD = {"version": 6, "created": 36, "updated": 36, "cmp": 12, "cmp_version": 12, "screen": 6, "language": 12} | {
     "list": 12,

@@ -16,8 +16,8 @@ from jobs.wiring.settings import load
 from jobs.wiring.store import Store
 from schemas.clusters import Clustering
 from schemas.settings import Settings
-from udfs.clusters import Clusters
-from udfs.sampling import Moments
+from udfs.counting.sampling import Moments
+from udfs.segments.clusters import Clusters
 
 ROOT = Path(__file__).parents[2]
 DAY_MS = 86_400_000

@@ -8,7 +8,7 @@ import pytest
 
 from jobs.wiring import Refusal
 from jobs.wiring.geo import place_lookup
-from udfs.places import Place
+from udfs.cleaning.places import Place
 
 LONDON: Final = {
     "country": {"iso_code": "GB", "names": {"en": "United Kingdom"}},

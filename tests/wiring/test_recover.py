@@ -5,7 +5,7 @@ import pytest
 from jobs.recover import Found, batches, moment, reasons_of
 from jobs.wiring import Refusal
 from schemas.rejects import Reason, Rejected
-from udfs.recovery import Fate, Verdict
+from udfs.cleaning.recovery import Fate, Verdict
 
 NOON = 1_767_268_800_000
 A_WRITE = (

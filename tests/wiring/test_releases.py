@@ -24,8 +24,8 @@ from schemas.decisions import Versions
 from schemas.releases import FILES, Golden, Manifest, Release
 from schemas.settings import Settings
 from schemas.signals import FEATURES
-from udfs.models import golden
 from udfs.releases import RefusedRelease
+from udfs.scoring.models import golden
 
 ROOT = Path(__file__).parents[2]
 SHELF = b'{"id":"a","interest":"sport","popularity":1,"quality":0.5}\n'

@@ -21,7 +21,7 @@ from schemas.policies import Learned, Plays, Posteriors, Thompson
 from schemas.rules import Action, Case, Experiment, Rule, Rulebook, Treatment, encoded
 from schemas.signals import FEATURES, Signals
 from schemas.slots import Arm, Cap, Content, Guards, Knob, Rerank, Trigger, Variant
-from udfs.models import golden
+from udfs.scoring.models import golden
 
 END = 1_767_225_600_000
 PATIENCE_MS = 60_000

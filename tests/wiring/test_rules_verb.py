@@ -8,7 +8,7 @@ import pytest
 from jobs.__main__ import main
 from jobs.wiring.settings import load
 from jobs.wiring.store import Store
-from udfs.book import Book, authored
+from udfs.deciding.book import Book, authored
 
 ROOT = Path(__file__).parents[2]
 

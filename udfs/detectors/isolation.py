@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from schemas.anomalies import FEATURES, LEAF, Isolation, IsolationTree
 from schemas.signals import Signals
-from udfs.forest import Forest
 from udfs.releases import RefusedRelease
+from udfs.scoring.forest import Forest
+from udfs.scoring.trees import Tree, Trees
 from udfs.smooth import Column
-from udfs.trees import Tree, Trees
 
 TREES: Final = 50
 SAMPLE: Final = 256

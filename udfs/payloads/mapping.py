@@ -49,7 +49,7 @@ def reader(form: Format, forms: Formats = _NONE, properties: Collection[str] | N
 
     A body with one event gives the event, also out of a list, or raises. A body with several gives them in their order,
     with a failure in the place of each that is none. What is raised or given is what `refusal.explain` explains. Texts
-    have been checked (`udfs.texts`), but for one event in our own JSON, which is decoded and no more.
+    have been checked (`udfs.payloads.texts`), but for one event in our own JSON, which is decoded and no more.
 
     Args:
         form: the declared format.

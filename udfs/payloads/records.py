@@ -8,8 +8,8 @@ from typing import Any, Final, NamedTuple
 from msgspec import ValidationError, json
 
 from udfs.payloads.paths import Trail, shown
+from udfs.payloads.texts import UnsafeTextError
 from udfs.payloads.units import kind_of
-from udfs.refusal import UnsafeTextError
 
 _decode: Final = json.Decoder().decode
 _JSON: Final = re.compile(rb"\s*[\[{]")

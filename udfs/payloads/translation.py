@@ -14,8 +14,7 @@ from udfs.payloads.fields import Consent, Field, Items, Properties
 from udfs.payloads.kinds import Kinds
 from udfs.payloads.paths import shown
 from udfs.payloads.records import Spot, missing
-from udfs.refusal import UnsafeTextError
-from udfs.texts import check_texts
+from udfs.payloads.texts import UnsafeTextError, check_texts
 
 _AT: Final = re.compile(r" - at `\$\.?([^`]*)`$")
 _NAME: Final = re.compile(r"^\w+")

@@ -1,0 +1,1 @@
+"""How a raw record becomes a trustworthy event, or a refusal with its reason."""

@@ -1,0 +1,1 @@
+"""How millions of values become a few numbers."""

@@ -1,0 +1,1 @@
+"""What to adjust for a person: slots, rules, experiments, lists, arms and guards."""
