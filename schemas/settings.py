@@ -205,6 +205,15 @@ class Decide(Section, frozen=True):
     explain: Share
 
 
+class Learn(Section, frozen=True):
+    """How what was shown and what came of it find each other, and how soon that is learned from."""
+
+    window: Annotated[Millis, Meta(description="Of every outcome: no slot's `reward.within` is longer.")]
+    disorder: Millis
+    period: Millis
+    half_life: Millis
+
+
 class Exposures(Section, frozen=True):
     """What was shown, and how often: the counters that caps and cooldowns ask."""
 
@@ -258,6 +267,7 @@ class Settings(Section, frozen=True):
     quiet: Quiet
     clusters: Clusters
     decide: Decide
+    learn: Learn
     releases: Releases
     flink: Flink
     topics: dict[str, Topic]

@@ -5,6 +5,7 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta, Struct
 
 from schemas.durations import Millis
+from schemas.events import Kind
 from schemas.policies import Fixed, Policy
 
 NOTHING: Final = "none"
@@ -55,6 +56,23 @@ class Guards(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
     changes: Annotated[int, Meta(ge=0, description="At most so many new draws in a session; 0: no limit.")] = 0
 
 
+class Reward(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What counts as success once a slot was shown: events of some kinds, soon after; never more than 1 in all."""
+
+    worth: Annotated[
+        dict[Kind, Annotated[float, Meta(gt=0, le=1)]],
+        Meta(min_length=1, description="Kind of event -> what one is worth."),
+    ]
+    within: Annotated[Millis, Meta(description="How long after the exposure; at most `learn.window`.")]
+    most: Annotated[
+        dict[Kind, Annotated[int, Meta(ge=1)]], Meta(description="Kind -> how many of it count; not named: 1.")
+    ] = {}
+    by: Annotated[
+        Literal["decision", "item", "person"],
+        Meta(description="Which events: those that quote the decision, those about an item it showed, or any."),
+    ] = "decision"
+
+
 class Windows(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """How alike neighbours in a list may be."""
 
@@ -74,6 +92,7 @@ class Rerank(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
     windows: Windows | None = None
     resolve: Resolve = "priority"
     guards: Guards = Guards()
+    reward: Reward | None = None
 
 
 class Variant(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="kind", tag="variant"):
@@ -86,6 +105,7 @@ class Variant(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     shadow: Annotated[list[str], Meta(description="Policies that are worked out and logged, never shown.")] = []
     resolve: Resolve = "priority"
     guards: Guards = Guards()
+    reward: Reward | None = None
 
 
 class Trigger(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="kind", tag="trigger"):
@@ -97,6 +117,7 @@ class Trigger(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     shadow: list[str] = []
     resolve: Resolve = "priority"
     guards: Guards = Guards()
+    reward: Reward | None = None
 
 
 class Knob(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -114,6 +135,7 @@ class Content(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     params: Annotated[dict[str, Knob], Meta(min_length=1)]
     resolve: Resolve = "priority"
     guards: Guards = Guards()
+    reward: Reward | None = None
 
 
 Slot = Rerank | Variant | Trigger | Content

@@ -281,6 +281,9 @@ _POSITIVE: Final = (
     ("watch", "window"),
     ("decide", "refresh"),
     ("decide", "valid"),
+    ("learn", "window"),
+    ("learn", "period"),
+    ("learn", "half_life"),
     ("flink", "checkpoint"),
 )
 
@@ -303,6 +306,7 @@ def _misfits(settings: Settings) -> Iterator[tuple[list[Path], str]]:
         yield paths, f"time.session_cap must be shorter than {MAX_GROWTH} times signals.fast, or its sums overflow"
     yield from _signal_misfits(settings)
     yield from _watch_misfits(settings.watch)
+    yield from _reward_misfits(settings)
     if settings.clean.format not in settings.formats:
         yield [("clean", "format")], f"expected one of {', '.join(settings.formats)} (conf/formats.toml)"
     for name, form in settings.formats.items():
@@ -331,6 +335,18 @@ def _watch_misfits(watch: Watch) -> Iterator[tuple[list[Path], str]]:
     if watch.window > 0 and watch.stretch // watch.window < watch.start:
         paths: list[Path] = [("watch", "stretch"), ("watch", "window"), ("watch", "start")]
         yield paths, "watch.stretch must be at least watch.start windows, or no run knows what is usual"
+
+
+def _reward_misfits(settings: Settings) -> Iterator[tuple[list[Path], str]]:
+    for name, slot in settings.slots.items():
+        if slot.reward is None:
+            continue
+        at = ("slots", name, "reward")
+        if slot.reward.within > settings.learn.window:
+            yield [(*at, "within"), ("learn", "window")], "must not be longer than learn.window"
+        for kind in slot.reward.most:
+            if kind not in slot.reward.worth:
+                yield [(*at, "most", kind.value)], f"{kind.value} is worth nothing: name it in worth too"
 
 
 def _consent_misfits(settings: Settings) -> Iterator[tuple[list[Path], str]]:

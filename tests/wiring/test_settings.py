@@ -38,7 +38,7 @@ x = 1
 
 [slots.hero]
 length = 3
-=> 2: slots.hero.length: unknown key; there are: kind, arms, default, policies, policy, shadow, resolve, guards
+=> 2: slots.hero.length: unknown key; there are: kind, arms, default, policies, policy, shadow, resolve, guards, reward
 
 [decide]
 refresh = 5
@@ -206,6 +206,14 @@ max_rows = 1999
 [clusters]
 every = "0s"
 => 2: clusters.every: must be longer than nothing; got
+
+[slots.hero.reward]
+within = "1h"
+=> 2: slots.hero.reward.within: must not be longer than learn.window
+
+[slots.hero.reward.most]
+purchase = 2
+=> 2: slots.hero.reward.most.purchase: purchase is worth nothing: name it in worth too
 
 [watch]
 window = "0s"
