@@ -26,7 +26,7 @@ def imports(path: Path) -> Iterator[str]:
             yield node.module or ""
 
 
-ROOMS = ("payloads", "cleaning", "signals", "scoring", "segments", "detectors", "policies", "deciding", "explaining")
+ROOMS = ("payloads", "cleaning", "signals", "scoring", "segments", "detectors", "policies", "deciding", "explaining", "learning")
 
 
 def floor(module: str) -> int:
