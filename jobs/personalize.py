@@ -10,7 +10,7 @@ from pyflink.table import StatementSet, TableEnvironment
 from pyflink.table.udf import udf
 
 from jobs.wiring import wire
-from jobs.wiring.flow import Interval, Literal, compiled, declare_views, environment, execute, on_cluster, views
+from jobs.wiring.flow import Interval, Literal, Text, compiled, declare_views, environment, execute, on_cluster, views
 from jobs.wiring.functions import (
     CLEAN,
     DECIDE,
@@ -38,6 +38,7 @@ from schemas.segments import MAX_RULES
 from schemas.settings import Settings
 from schemas.slices import LENGTHS
 from udfs.cleaning.marks import NO_MOOD
+from udfs.cleaning.meeting import BETWEEN
 
 log = logging.getLogger("trimtab")
 
@@ -97,6 +98,7 @@ def literals(settings: Settings, reading: Reading = LIVE) -> Mapping[str, Litera
             "third": ONES[2],
             "no_lane": NO_LANE,
             "no_mood": NO_MOOD,
+            "between": Text(BETWEEN),
             "quiet_code": QUIET_CODE,
             "lapsed_code": LAPSED_CODE,
             "erase_code": ERASE_CODE,

@@ -30,6 +30,7 @@ SELECT
   c.clicked AS clicked,
   c.context AS context,
   c.asked AS asked,
+  c.met AS met,
   c.record AS record,
   c.others AS others,
   c.at_ms AS at_ms,
@@ -45,12 +46,12 @@ FROM firsts CROSS JOIN UNNEST(others) AS further (packed);
 CREATE TEMPORARY VIEW readings AS
 SELECT
   user_id, code, counts, event_key, stamp, robot, learn, measure, clipped, account, dwell_ms, scroll_permille, lane,
-  mark, mood, stride, clicked, context, asked, record, at_ms, event_time
+  mark, mood, stride, clicked, context, asked, met, record, at_ms, event_time
 FROM firsts
 UNION ALL
 SELECT
   c.user_id, c.code, c.counts, c.event_key, c.stamp, c.robot, c.learn, c.measure, c.clipped, c.account, c.dwell_ms,
-  c.scroll_permille, c.lane, c.mark, c.mood, c.stride, c.clicked, c.context, c.asked, c.record,
+  c.scroll_permille, c.lane, c.mark, c.mood, c.stride, c.clicked, c.context, c.asked, c.met, c.record,
   at_ms, event_time
 FROM others;
 
@@ -78,13 +79,13 @@ FROM recognised;
 CREATE TEMPORARY VIEW once AS
 SELECT
   user_id, code, counts, robot, learn, measure, clipped, account, dwell_ms, scroll_permille, lane, mark, mood, clicked,
-  context, asked, record, at_ms, event_time
+  context, asked, met, record, at_ms, event_time
 FROM readings
 WHERE event_key = 0 OR NOT COALESCE(event_time > CURRENT_WATERMARK(event_time), TRUE)
 UNION ALL
 SELECT
   user_id, code, counts, robot, learn, measure, clipped, account, dwell_ms, scroll_permille, lane, mark, mood, clicked,
-  context, asked, record, at_ms, event_time
+  context, asked, met, record, at_ms, event_time
 FROM compared
 WHERE NOT repeated;
 
@@ -143,7 +144,7 @@ SELECT user_id, CAST(${erase_code} AS TINYINT), event_time FROM control WHERE ac
 CREATE TEMPORARY VIEW heard AS
 SELECT
   user_id, code, robot, learn, measure, clipped, account, dwell_ms, scroll_permille, lane, mark, mood, clicked, context,
-  asked, at_ms, event_time
+  asked, met, at_ms, event_time
 FROM once
 WHERE counts
 UNION ALL
@@ -156,6 +157,7 @@ SELECT
   CAST(${no_lane} AS TINYINT),
   CAST(0 AS BIGINT),
   CAST(${no_mood} AS SMALLINT),
+  CAST(NULL AS STRING),
   CAST(NULL AS STRING),
   CAST(NULL AS STRING),
   CAST(NULL AS STRING),
@@ -209,6 +211,7 @@ SELECT
   MAX(clicked) AS clicked,
   MAX(context) AS context,
   MAX(asked) AS asked,
+  LISTAGG(met, ${between}) AS met,
   MAX(account) AS account,
   SUM(CASE WHEN lane = 0 THEN mark ELSE 0 END) AS shown_0,
   SUM(CASE WHEN lane = 1 THEN mark ELSE 0 END) AS shown_1,
@@ -231,7 +234,7 @@ CREATE TEMPORARY VIEW engaged AS
 SELECT
   user_id, slice_end, slice_time, first_ms, last_ms, first_view_ms, last_view_ms, first_click_ms, first_back_ms, events,
   n_view, n_click, n_search, n_cart, n_purchase, n_form, n_rage, n_error, n_hover, moods, mood, dwell_ms,
-  scroll_permille, clicked, context, asked, account, erasures, quiets, lapses, robots, urgents, shown_0, shown_1,
+  scroll_permille, clicked, context, asked, met, account, erasures, quiets, lapses, robots, urgents, shown_0, shown_1,
   fields_0, fields_1, fields_2, fields_3, liking_0, liking_1, liking_2, liking_3, liking_4, liking_5,
   n_view * ${view} + n_click * ${click} + n_hover * ${hover} + n_search * ${search} + n_cart * ${cart}
     + n_purchase * ${purchase} + n_rate * ${rate} + n_form * ${form} + n_rage * ${rage} + n_error * ${error}
@@ -288,8 +291,8 @@ SELECT
 FROM minded
 WHERE events > 0 OR farewell OR (quiets > 0 AND before_ms >= memory);
 
--- One row per user and slice, with what is remembered of the person, and when their session began. A farewell, and a
--- new memory, begin a partition of their own: so there is nothing to take back.
+-- One row per user and slice, with what is remembered of the person, and when their session began. A new memory begins a
+-- partition of its own, so there is nothing to take back; and so does a farewell, whose slice neither memory may know.
 CREATE TEMPORARY VIEW remembered AS
 SELECT
   *,
@@ -330,7 +333,7 @@ SELECT
   MAX(clicked) OVER w AS last_clicked,
   MAX(context) OVER w AS last_context
 FROM known
-WINDOW w AS (PARTITION BY user_id, memory ORDER BY arrival ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW);
+WINDOW w AS (PARTITION BY user_id, memory, farewell ORDER BY arrival ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW);
 
 -- One row per user and slice, with how long the person took to react to the page they saw: to click, or to turn back.
 -- Of the pages of the slice itself only the first is known.
@@ -381,6 +384,7 @@ SELECT
   SUM(n_cart + n_purchase * ${second} + n_form * ${third}) OVER w AS kinds_1,
   SUM(n_rage + n_error * ${second} + CASE WHEN quick_back THEN ${third} ELSE 0 END) OVER w AS kinds_2,
   SUM(n_hover + CASE WHEN response_ms >= 0 THEN ${second} ELSE 0 END + moods * ${third}) OVER w AS kinds_3,
+  LISTAGG(met, ${between}) OVER w AS session_met,
   SUM(shown_0) OVER w AS session_shown_0,
   SUM(shown_1) OVER w AS session_shown_1,
   SUM(CASE strength WHEN 0 THEN 1 WHEN 1 THEN ${second} WHEN 2 THEN ${third} ELSE 0 END) OVER w AS tally_p0,
@@ -426,6 +430,7 @@ SELECT
   COALESCE(SUBSTRING(last_clicked FROM 15), '') AS clicked,
   COALESCE(SUBSTRING(last_context FROM 15), '') AS context,
   COALESCE(SUBSTRING(asked FROM 15), '') AS asked,
+  COALESCE(session_met, '') AS met,
   -- A farewell still needs the account, whose card goes too.
   CASE
     WHEN farewell OR CAST(SUBSTRING(last_account FROM 1 FOR 14) AS BIGINT) >= memory
@@ -493,7 +498,7 @@ WINDOW w AS (PARTITION BY user_id ORDER BY slice_time);
 -- somebody who was never spoken against speaks the time before they were known.
 CREATE TEMPORARY VIEW due AS
 SELECT
-  user_id, slice_end, farewell, clicked, context, account, asked, counted, summed, flags, reals,
+  user_id, slice_end, farewell, clicked, context, account, asked, met, counted, summed, flags, reals,
   ARRAY[
     bits, COALESCE(in_0, 0), COALESCE(out_0, 0), COALESCE(in_1, 0), COALESCE(out_1, 0), COALESCE(in_2, 0),
     COALESCE(out_2, 0), COALESCE(in_3, 0), COALESCE(out_3, 0), COALESCE(in_4, 0), COALESCE(out_4, 0),
@@ -549,7 +554,7 @@ WHERE
 CREATE TEMPORARY VIEW decided AS
 SELECT
   user_id, slice_end, farewell,
-  decide(user_id, clicked, context, account, asked, counted, summed, flags, reals, spoken) AS d,
+  decide(user_id, clicked, context, account, asked, met, counted, summed, flags, reals, spoken) AS d,
   PROCTIME() AS arrival
 FROM due;
 

@@ -184,6 +184,10 @@ class Decision(Struct, frozen=True, omit_defaults=True):
     signals: Signals
     session: Annotated[int, Meta(description="Start of the session, ms since 1970: the epoch of the draws.")]
     clicked: Annotated[str, Meta(description="The item clicked last.")] = ""
+    opened: Annotated[list[str], Meta(description="The items clicked in this session, by name.")] = []
+    seen: Annotated[
+        dict[str, int], Meta(description="Item -> how often this session's lists showed it, see `exposures.lists`.")
+    ] = {}
     trace: dict[str, Trace] = {}
     context: Context = Context()
     segment: str = ""

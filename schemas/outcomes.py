@@ -32,6 +32,7 @@ class Outcome(Struct, frozen=True, omit_defaults=True):
     shown: Annotated[str, Meta(description="The arm or item that the page says it showed; empty: it says none.")] = ""
     position: Annotated[int, Meta(description="rerank: place of the page's `shown` in the list, from 0.")] = 0
     clicked: Annotated[str, Meta(description="The item clicked last before the decision.")] = ""
+    opened: Annotated[list[str], Meta(description="The items clicked before it in the session.")] = []
     context: Context = Context()
     segment: str = ""
     cluster: int = 0

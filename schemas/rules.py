@@ -128,6 +128,7 @@ class Rulebook(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     holdout: Holdout = Holdout()
     stale: Annotated[int, Meta(ge=0, description="Age after which a model is not asked any more, ms; 0: none.")] = 0
     explain: Annotated[Share, Meta(description="Of the lists, whose records say what made the first score.")] = 0.0
+    lists: Annotated[list[str], Meta(description="Slots with a list whose items are counted one by one.")] = []
 
 
 def encoded(book: Rulebook) -> bytes:

@@ -218,6 +218,7 @@ class Exposures(Section, frozen=True):
     """What was shown, and how often: the counters that caps and cooldowns ask."""
 
     counters: Annotated[list[str], Meta(max_length=MAX_COUNTERS)]
+    lists: list[str]
 
 
 class Releases(Section, frozen=True):

@@ -523,7 +523,7 @@ REGISTRY: Final = {field.name: _entry(field.type) for field in fields(Signals)}
 """Signal -> what is said of it, in order."""
 
 USER_FEATURES: Final = tuple(name for name, entry in REGISTRY.items() if entry.feature)
-ITEM_FEATURES: Final = ("popularity", "quality", "age_h", "same_interest", "same_item", "position")
+ITEM_FEATURES: Final = ("popularity", "quality", "age_h", "same_interest", "same_item", "opened", "position")
 """Of an item beside a person; its position is the place, from 0, in the list a page asks the order of, else 0."""
 
 FEATURES: Final = USER_FEATURES + ITEM_FEATURES

@@ -33,6 +33,7 @@ class Moment(Struct, frozen=True):
     ]
     account: Annotated[str, Meta(description="Pseudonym of the account the person named last, empty if none.")]
     asked: Annotated[str, Meta(description="The slot and the items a page asked the order of in the slice; or empty.")]
+    met: Annotated[str, Meta(description="The items met in this session, see udfs/cleaning/meeting.py; or empty.")]
 
     farewell: Annotated[bool, Meta(description="The person withdrew their consent, or is to be forgotten.")]
     robot: Annotated[bool, Meta(description="Its user agent, its tracker or its pace says it is no person.")]
@@ -130,7 +131,7 @@ class Moment(Struct, frozen=True):
 
 MOMENT: Final = tuple(field.name for field in fields(Moment))
 
-TEXTS: Final = ("user_id", "clicked", "context", "account", "asked")
+TEXTS: Final = ("user_id", "clicked", "context", "account", "asked", "met")
 
 COUNTED: Final = tuple(MOMENT[MOMENT.index("events") : MOMENT.index("slice_end")])
 """What travels in the array `counted`, in order."""

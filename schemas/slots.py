@@ -90,6 +90,14 @@ class Rerank(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
         float, Meta(gt=0, le=1, description="Weight of the score against sameness (MMR's lambda); 1: the score alone.")
     ] = 1.0
     windows: Windows | None = None
+    opened: Annotated[
+        Literal["keep", "last", "out"],
+        Meta(description="What becomes of items clicked in this session."),
+    ] = "keep"
+    most_shown: Annotated[
+        int,
+        Meta(ge=0, description="How often a session's lists show an item, see `exposures.lists`; 0: no limit."),
+    ] = 0
     resolve: Resolve = "priority"
     guards: Guards = Guards()
     reward: Reward | None = None

@@ -26,7 +26,18 @@ def imports(path: Path) -> Iterator[str]:
             yield node.module or ""
 
 
-ROOMS = ("payloads", "cleaning", "signals", "scoring", "segments", "detectors", "policies", "deciding", "explaining", "learning")
+ROOMS = (
+    "payloads",
+    "cleaning",
+    "signals",
+    "scoring",
+    "segments",
+    "detectors",
+    "policies",
+    "deciding",
+    "explaining",
+    "learning",
+)
 
 
 def floor(module: str) -> int:

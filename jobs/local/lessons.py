@@ -14,7 +14,7 @@ from schemas.settings import KindPoints, Settings, Time
 from schemas.signals import FEATURES, USER_FEATURES
 from schemas.slots import Rerank
 from udfs.deciding.catalogue import Catalogue
-from udfs.deciding.rank import features
+from udfs.deciding.rank import People, features
 from udfs.signals.formulas import signals
 
 PAGES: Final = 24
@@ -144,7 +144,8 @@ def _played(world: World, settings: Settings, slot: Rerank, rng: Generator) -> I
         visit = world.visit(user, mood, feed, arm, seen=seen[user[:, None], feed], rng=rng)
         clicked = [catalogue.ids[row] if row >= 0 else "" for row in last.tolist()]
         if not begins.all():
-            table = features(_signals(memory, settings), clicked, catalogue, feed)
+            opened = [[catalogue.ids[item] for item in np.flatnonzero(mine)] for mine in seen]
+            table = features(People(_signals(memory, settings), clicked, opened), catalogue, feed)
             yield _page(table, visit, now_ms, ~begins)
         _remember(memory, visit, now_ms, horizons.points)
 

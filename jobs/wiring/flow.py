@@ -44,15 +44,15 @@ class Text(str):
     __slots__ = ()
 
 
-Literal = int | float | Interval | Sequence[int] | Sequence[str]
-"""What may stand in for a ${name}: numbers, an interval, a list of integers, of texts, of column names."""
+Literal = int | float | Interval | Text | Sequence[int] | Sequence[str]
+"""What may stand in for a ${name}: a number, interval or text, or a list of integers, of texts, of column names."""
 
 
 def render(literal: Literal) -> str:
     """Write a literal as SQL; a float is a DOUBLE, never a DECIMAL.
 
-    >>> render(15000.0), render(3), render([7, 8]), render(["user_id"]), render([Text("it's")])
-    ('1.5E4', '3', '7, 8', '`user_id`', "CAST('it''s' AS STRING)")
+    >>> render(15000.0), render(3), render(Text("it's")), render([7, 8]), render(["user_id"]), render([Text("it's")])
+    ('1.5E4', '3', "'it''s'", '7, 8', '`user_id`', "CAST('it''s' AS STRING)")
     """
     if isinstance(literal, float):
         digits, _, exponent = f"{literal:.17E}".partition("E")
@@ -60,14 +60,20 @@ def render(literal: Literal) -> str:
         return f"{shortest}E{int(exponent)}" if float(f"{shortest}E{exponent}") == literal else f"{literal:.17E}"
     if isinstance(literal, int | Interval):
         return str(literal)
+    if isinstance(literal, Text):
+        return _quoted(literal)
     return ", ".join(map(_listed, literal))
 
 
 def _listed(one: int | str) -> str:
     if isinstance(one, Text):
         # By itself a text is of its own length, and what is compared with it is cut to that.
-        return f"CAST('{one.replace(chr(39), 2 * chr(39))}' AS STRING)"
+        return f"CAST({_quoted(one)} AS STRING)"
     return f"`{one}`" if isinstance(one, str) else str(one)
+
+
+def _quoted(text: str) -> str:
+    return f"'{text.replace(chr(39), 2 * chr(39))}'"
 
 
 def views(sql: str, literals: Mapping[str, Literal]) -> dict[str, str]:

@@ -55,6 +55,7 @@ _NARROW: dict[str, tuple[DataType, type[np.generic]]] = {
     "clicked": (DataTypes.STRING(), np.object_),
     "context": (DataTypes.STRING(), np.object_),
     "asked": (DataTypes.STRING(), np.object_),
+    "met": (DataTypes.STRING(), np.object_),
     "record": (DataTypes.STRING(), np.object_),
 }
 """The columns of udfs.cleaning.clean.Row, but for `others`: as Flink and as numpy know them."""

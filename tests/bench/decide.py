@@ -28,6 +28,7 @@ from tests.bench.cost import Say
 from tests.bench.ground import log_of
 from tests.bench.people import people
 from tests.bench.turns import fastest
+from udfs.cleaning.meeting import met
 from udfs.deciding import arms, content, lists
 from udfs.deciding.book import Book, Place, authored
 from udfs.deciding.bundle import Bundle
@@ -41,7 +42,7 @@ from udfs.deciding.in_force import InForce
 from udfs.deciding.learned import Learnt
 from udfs.deciding.observe import Observer
 from udfs.deciding.parts import held_out, parts
-from udfs.deciding.rank import features, rerank
+from udfs.deciding.rank import People, features, rerank
 from udfs.deciding.speaking import voices
 from udfs.scoring.models import Model, golden
 from udfs.signals.formulas import signals
@@ -218,7 +219,8 @@ def candidates(settings: Settings, catalogue: Catalogue, slot: Rerank, moments: 
     known = signals(moments, settings.signals, settings.noise, USER_FEATURES)
     clicked = moments["clicked"].tolist()
     interests = [catalogue.codes[catalogue.rows[item]] if item else -1 for item in clicked]
-    return features(known, clicked, catalogue, catalogue.candidates(slot.candidates)[interests])
+    opened = [met(text).opened for text in moments["met"].tolist()]
+    return features(People(known, clicked, opened), catalogue, catalogue.candidates(slot.candidates)[interests])
 
 
 def _measured(here: Setup, size: int, bundles: int) -> dict[str, float]:
@@ -279,11 +281,11 @@ def _peers(here: Setup, facts: Facts, moments: Columns) -> dict[str, Work]:
     table = candidates(here.settings, catalogue, slot, moments)
     predict = partial(model.booster.predict, num_threads=1)
     rows = table.reshape(-1, table.shape[-1])
-    ranked = rerank(slot, facts.columns, facts.clicked, here.releases)
+    ranked = rerank(slot, lists.people(facts), here.releases)
     assert ranked is not None
     assert np.allclose(ranked.scores.ravel(), predict(rows), rtol=0, atol=1e-9), "they score something else"
     return {
-        "scored": lambda: rerank(slot, facts.columns, facts.clicked, here.releases),
+        "scored": lambda: rerank(slot, lists.people(facts), here.releases),
         "per user": lambda: deque(map(predict, table), maxlen=0),
         "at once": lambda: predict(rows),
     }

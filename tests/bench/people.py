@@ -54,6 +54,7 @@ def people(count: int, items: Sequence[str], rng: Generator) -> dict[str, NDArra
         "context": np.array(_CONTEXTS, dtype=np.object_)[rng.integers(0, len(_CONTEXTS), count)],
         "account": np.full(count, "", dtype=np.object_),
         "asked": np.full(count, "", dtype=np.object_),
+        "met": np.array([f"+{item}" if item else "" for item in clicked[at].tolist()], dtype=np.object_),
         "events": events,
         "dwell_ms": found["n_dwell"] * rng.integers(500, 6000, count),
         "scroll_permille": np.where(found["n_scroll"] > 0, rng.integers(1, 1000, count), 0),

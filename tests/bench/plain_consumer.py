@@ -40,6 +40,7 @@ from udfs.cleaning.canonical import Canonical
 from udfs.cleaning.consent import Consents
 from udfs.cleaning.context import written
 from udfs.cleaning.marks import NO_MOOD
+from udfs.cleaning.meeting import BETWEEN
 from udfs.cleaning.pseudonym import pseudonymiser
 from udfs.cleaning.refusal import InadmissibleError, Place, rejection
 from udfs.cleaning.surroundings import Surroundings
@@ -95,6 +96,7 @@ class Slice:
     unmeasured: bool = False
     account: tuple[int, str] = (0, "")
     clicked: tuple[int, str] = (0, "")
+    met: list[str] = field(default_factory=list)
     context: str = ""
     asked: str = ""
     shown: list[int] = field(default_factory=lambda: [0] * MAX_COUNTERS)
@@ -117,6 +119,7 @@ class Session:
     responses: int = 0
     backs: int = 0
     counts: dict[str, int] = field(default_factory=lambda: {kind.value: 0 for kind in Kind})
+    met: list[str] = field(default_factory=list)
     shown: list[int] = field(default_factory=lambda: [0] * MAX_COUNTERS)
     tallies: list[int] = field(default_factory=lambda: [0] * LENGTHS["tallies"])
     depths: list[int] = field(default_factory=lambda: [0] * LENGTHS["depths"])
@@ -338,6 +341,7 @@ class PlainConsumer:
             found.scroll_permille = max(found.scroll_permille, round(event.scroll * 1000))
         if kind == "click" and event.item:
             found.clicked = max(found.clicked, (at, event.item))
+            found.met.append(f"+{event.item}")
         if kind == "exposure":
             self._count(found.shown, event)
         mood = self._mood(kind, event.value)
@@ -443,7 +447,9 @@ class PlainConsumer:
         if not found.events and slice_end - prev_ms > time_.session_gap + 2 * self._settings.quiet.pause:
             landmark = slice_end - time_.slice
         self._go_on(life, slice_end, found, landmark=landmark, points=points, response_ms=response_ms, back=back)
-        if person.memory < slice_end:  # else it all lies before the memory that begins now
+        if found.farewell:
+            person.life = Life()
+        elif person.memory < slice_end:  # else it all lies before the memory that begins now
             life.prev_ms = found.last_ms or prev_ms
             life.seen_ms = max(life.seen_ms, found.last_view_ms)
         prev_end = (prev_ms // time_.slice + 1) * time_.slice if prev_ms else 0
@@ -527,6 +533,7 @@ class PlainConsumer:
         session.backs += back
         for kind, count in found.counts.items():
             session.counts[kind] += count
+        session.met += found.met
         session.shown = [sum(pair) for pair in zip(session.shown, found.shown, strict=True)]
         session.fields = [sum(pair) for pair in zip(session.fields, found.fields, strict=True)]
         session.liking = [sum(pair) for pair in zip(session.liking, found.liking, strict=True)]
@@ -630,6 +637,7 @@ def _moment(
         context=life.context,
         account=account,
         asked=found.asked[14:],
+        met=BETWEEN.join(session.met),
         farewell=found.farewell,
         robot=robot,
         unlearned=life.unlearned,

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 import lightgbm
 import numpy as np
-from msgspec import json, structs
+from msgspec import json
 from numpy.typing import NDArray
 
 from jobs.train import fit
@@ -25,7 +25,7 @@ from tests.claims.oracle import Oracle
 from tests.claims.signals import replayed
 from udfs.cleaning.pseudonym import pseudonymiser
 from udfs.deciding.catalogue import Catalogue
-from udfs.deciding.rank import features
+from udfs.deciding.rank import People, features
 from udfs.scoring.models import golden
 from udfs.scoring.ndcg import ndcg
 
@@ -281,8 +281,7 @@ def answers(out: Path, asked: Sequence[Asked], catalogue: Catalogue, conf: Setti
         assert record.seq == (each.at // conf.time.slice + 1) * conf.time.slice
         places = [place for place, item in enumerate(each.items) if item in catalogue.rows]
         table = features(
-            {name: np.array([value]) for name, value in structs.asdict(record.signals).items()},
-            [record.clicked],
+            People.one(record.signals, record.clicked, record.opened),
             catalogue,
             np.array([[catalogue.rows[each.items[place]] for place in places]]),
             np.array([places], dtype=np.float64),

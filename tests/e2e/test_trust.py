@@ -77,7 +77,9 @@ def story(start: int) -> list[tuple[int, int, dict[str, Any]]]:
     does("leaver", 40 * SECOND, kind="consent", consent={"personalize": False, "measure": True})
     does("leaver", 50 * SECOND, consent={"personalize": False, "measure": True})
     does("returner", 0, item="before")
-    does("returner", 20 * SECOND, kind="consent", consent={})
+    does("returner", 20 * SECOND, item="same slice")
+    does("returner", 20 * SECOND + 100, kind="consent", consent={})
+    does("returner", 20 * SECOND + 200, item="same slice")
     does("returner", 40 * SECOND, kind="view")
     does("crawler", 0, user_agent=CRAWLER)
     does("crawler", 10 * SECOND)
@@ -185,10 +187,12 @@ def test_a_withdrawal_takes_the_card_away_and_ends_the_decisions_at_its_slice(ru
 
 
 def test_who_comes_back_after_a_withdrawal_is_new(run: Run) -> None:
-    *_, last = run.of("decisions", "returner")
+    first, *_, last = run.of("decisions", "returner")
+    assert first["opened"] == ["before"]
     assert last["seq"] == run.start + 41_000
     assert last["session"] == run.start + 40_000
     assert (last["signals"]["session_events"], last.get("clicked", ""), last["signals"].get("gap_s", 0)) == (1, "", 0)
+    assert "opened" not in last
     assert run.card("returner") is not None
 
 

@@ -28,7 +28,7 @@ from schemas.signals import FEATURES, USER_FEATURES
 from schemas.slots import Rerank
 from udfs.deciding.catalogue import Catalogue
 from udfs.deciding.in_force import InForce
-from udfs.deciding.rank import rerank
+from udfs.deciding.rank import People, rerank
 from udfs.scoring.models import Model
 
 ROOT = Path(__file__).parents[2]
@@ -103,7 +103,11 @@ def test_after_one_click_the_models_page_is_clicked_far_more_often(trained: Trai
     model = Model.parse("m1", trained.text, trained.manifest)
     signals = {name: np.full(len(user), TYPICAL.get(name, 0.0)) for name in USER_FEATURES}
     clicked = [world.shelf.items[row].id for row in first.opened[user]]
-    ranked = rerank(Rerank(length=8, candidates=20), signals, clicked, InForce(catalogue, model))
+    ranked = rerank(
+        Rerank(length=8, candidates=20),
+        People(signals, clicked, [[item] for item in clicked]),
+        InForce(catalogue, model),
+    )
     assert ranked is not None
     page = np.take_along_axis(ranked.candidates, ranked.order, axis=1)
 
@@ -141,7 +145,7 @@ class Shortcut:
             return Read(dict(default), "caller", "missing", None, None)
         item = self.clicked[user_id]
         signals = {name: np.array([TYPICAL.get(name, 0.0)]) for name in USER_FEATURES}
-        ranked = rerank(Rerank(length=8, candidates=20), signals, [item], self.in_force)
+        ranked = rerank(Rerank(length=8, candidates=20), People(signals, [item], [[item]]), self.in_force)
         assert ranked is not None
         card = {"id": "d1.home_feed", "kind": "rerank", "items": ranked.items()[0]}
         return Read({**default, "home_feed": card}, "user", None, 0, 0)

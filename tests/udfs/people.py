@@ -10,6 +10,7 @@ from schemas.decisions import Context, Decision, Unfit
 from schemas.rules import Rulebook
 from schemas.signals import Signals
 from udfs.cleaning.asking import NOTHING
+from udfs.cleaning.meeting import Met
 from udfs.deciding.book import Book
 from udfs.deciding.decide import decided
 from udfs.deciding.facts import STRETCHES, Facts
@@ -25,6 +26,8 @@ def facts(
     *,
     held: Mapping[str, Sequence[int]] | None = None,
     shown: Sequence[Sequence[Sequence[int]]] | None = None,
+    opened: Sequence[str] = (),
+    often: Mapping[str, int] | None = None,
     **columns: Any,
 ) -> Facts:
     """Tell of some people, a session of a minute and a half each.
@@ -33,6 +36,8 @@ def facts(
         people: how many.
         held: rule.case -> since when it has held.
         shown: by person and counter, exposures in the session, the day, ever, and when last.
+        opened: items that each has clicked.
+        often: item -> how often lists showed it to each.
         columns: signals, surroundings, segment, cluster.
     """
     known: dict[str, Any] = {name: np.full(people, getattr(Signals(), name)) for name in Signals.__struct_fields__}
@@ -54,6 +59,7 @@ def facts(
         unfit=[nothing] * people,
         unmeasured=[False] * people,
         asked=[NOTHING] * people,
+        met=[Met(list(opened), dict(often or {}))] * people,
     )
 
 

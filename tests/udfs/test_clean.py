@@ -29,7 +29,7 @@ def cleaner(form: Format = OURS, **changes: Any) -> Cleaner:
     """Give a cleaner that asks for consent, unless it is told otherwise."""
     settings = load(Path(), "local", {}, ["consent.unknown=[]"]).settings
     clean = replace(settings.clean, max_bytes=changes.pop("max_bytes", 1000), kept_bytes=16, **changes)
-    counters = Exposures(["nudge", "hero", "hero/story", "feed"])
+    counters = Exposures(["nudge", "hero", "hero/story", "feed"], ["feed"])
     return Cleaner.of(
         replace(settings, clean=clean, formats=settings.formats | {clean.format: form}, exposures=counters),
         pseudonymiser(b"for-development-only", "k0"),
@@ -95,6 +95,16 @@ def test_without_consent_an_event_is_of_nobody_and_counts_for_nobody() -> None:
         "kind": "click",
         "denied": ["personalize", "learn", "measure"],
     }
+
+
+def test_the_items_that_are_opened_or_shown_by_a_counted_list_travel_together() -> None:
+    assert consented('"user_id":"ada","kind":"click","item":"a91"').met == "+a91"
+    shown = '"user_id":"ada","kind":"exposure","slot":"%s","shown":"a91","items":["a91","b\\t2"]'
+    assert consented(shown.replace("\\\\", "\\") % "feed").code == -1  # a tab would break what parts the items
+    seen = '"user_id":"ada","kind":"exposure","slot":"%s","shown":"a91","items":["a91","b02"]'
+    assert (consented(seen % "feed").met, consented(seen % "hero").met) == ("-a91\t-b02", None)
+    assert consented('"user_id":"ada","kind":"exposure","slot":"feed","shown":"a91"').met == "-a91"
+    assert consented('"user_id":"ada","kind":"view","item":"a91"').met is None
 
 
 def test_each_purpose_is_asked_for_by_itself() -> None:

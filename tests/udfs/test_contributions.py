@@ -12,13 +12,13 @@ from msgspec.structs import replace
 from schemas.decisions import Decision, Unfit, Versions, Why
 from schemas.flags import Flags
 from schemas.rules import Action, Case, Rule, Rulebook
-from schemas.signals import FEATURES, USER_FEATURES, Signals
+from schemas.signals import FEATURES, Signals
 from schemas.slots import Rerank
 from tests.udfs.goods import shelf, trained
 from udfs.deciding.book import Book
 from udfs.deciding.decide import again
 from udfs.deciding.in_force import InForce
-from udfs.deciding.rank import features
+from udfs.deciding.rank import People, features
 from udfs.deciding.switches import Switches
 from udfs.releases import RefusedRelease
 from udfs.scoring.models import Model, golden
@@ -71,8 +71,8 @@ def sampled(records: list[Decision]) -> list[Decision]:
 
 
 def of_lightgbm(text: str, record: Decision, item: str) -> dict[str, float]:
-    signals = {name: np.array([getattr(record.signals, name)]) for name in USER_FEATURES}
-    rows = features(signals, [record.clicked], CATALOGUE, np.array([[CATALOGUE.rows[item]]]))[0]
+    person = People.one(record.signals, record.clicked, record.opened)
+    rows = features(person, CATALOGUE, np.array([[CATALOGUE.rows[item]]]))[0]
     found: Any = lightgbm.Booster(model_str=text).predict(rows, pred_contrib=True, num_threads=1)
     by_size = sorted(zip(FEATURES, found[0, :-1].tolist(), strict=True), key=lambda each: -abs(each[1]))
     return {name: round(value, 6) for name, value in by_size[:5]}

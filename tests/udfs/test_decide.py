@@ -19,7 +19,7 @@ from tests.udfs.goods import GROUPS, shelf, trained
 from udfs.deciding.book import Book
 from udfs.deciding.decide import Decider, Verdict
 from udfs.deciding.in_force import InForce
-from udfs.deciding.rank import features
+from udfs.deciding.rank import People, features
 from udfs.detectors.isolation import IsolationForest
 from udfs.draw import pick, ticket
 from udfs.scoring.models import Model, golden
@@ -95,10 +95,11 @@ def decided(model: Model | None, columns: Columns) -> list[Verdict]:
 def test_a_list_can_be_made_again_from_its_record_and_the_releases(model: Model) -> None:
     for verdict in decided(model, moments(40)):
         record = json.decode(verdict.record or "", type=Decision)
-        signals = {name: np.array([getattr(record.signals, name)]) for name in record.signals.__struct_fields__}
         interest = CATALOGUE.codes[CATALOGUE.rows[record.clicked]] if record.clicked in CATALOGUE.rows else -1
         candidates = CATALOGUE.candidates(FEED.candidates)[[interest]]
-        scores = model.forest.score(features(signals, [record.clicked], CATALOGUE, candidates)[0])
+        scores = model.forest.score(
+            features(People.one(record.signals, record.clicked, record.opened), CATALOGUE, candidates)[0]
+        )
         order = np.argsort(-scores, kind="stable")[: FEED.length]
         assert record.slots["feed"].items == CATALOGUE.ids[candidates[0][order]].tolist()
         assert (record.trace["feed"].candidates, record.trace["feed"].scores) == (6, scores[order].tolist())

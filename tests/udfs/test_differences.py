@@ -194,7 +194,7 @@ class TestModels:
             f"the scores of 20 golden rows move by at most {moved.max():.3g}, by {np.median(moved):.3g} in the median",
             "0 added, 0 removed, 4 changed",
             "changed trees: 5 -> 8",
-            "changed leaves: 16 -> 26",
+            "changed leaves: 18 -> 29",
             'changed parameters.num_iterations: "5" -> "8"',
             'changed parameters.learning_rate: "0.1" -> "0.2"',
         ]
@@ -211,7 +211,7 @@ class TestModels:
         assert differences("model.txt", model("m1", 5, 0.1), model("m2", 5, 0.1, names)) == [
             "scores cannot be compared: the two ask for other features, or in another order",
             "0 added, 0 removed, 1 changed",
-            'changed features[15]: "position" -> "weather"',
+            'changed features[16]: "position" -> "weather"',
         ]
 
     @pytest.mark.parametrize(
@@ -219,8 +219,8 @@ class TestModels:
         [
             (Manifest(list(FEATURES), Golden([], [])), "its manifest must name its features and hold golden rows"),
             (Manifest(list(FEATURES), Golden([[1.0]], [1.0])), "its manifest must name its features and hold golden"),
-            (Manifest([*FEATURES[:-1], "x"], Golden([[0.0] * 16], [1.0])), "its manifest must name its features"),
-            (Manifest(["x"], Golden([[0.0]], [1.0])), "max_feature_idx is 15, must be 0"),
+            (Manifest([*FEATURES[:-1], "x"], Golden([[0.0] * 17], [1.0])), "its manifest must name its features"),
+            (Manifest(["x"], Golden([[0.0]], [1.0])), "max_feature_idx is 16, must be 0"),
         ],
     )
     def test_a_manifest_that_does_not_fit_its_model_is_refused(self, manifest: Manifest, complaint: str) -> None:

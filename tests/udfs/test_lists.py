@@ -125,8 +125,8 @@ def test_a_pages_list_does_not_depend_on_the_lists_beside_it() -> None:
 
 
 def test_a_model_that_is_too_old_is_not_asked_and_the_record_says_so() -> None:
-    rows = np.random.default_rng(5).random((300, len(FEATURES)))
-    rarest = rows[:, FEATURES.index("popularity")] < 0.5
+    rows = np.random.default_rng(5).random((3000, len(FEATURES)))
+    rarest = rows[:, FEATURES.index("popularity")] < 0.55
     data = lightgbm.Dataset(rows, rarest, feature_name=list(FEATURES))
     text = lightgbm.train({"objective": "binary", "num_threads": 1, "verbosity": -1}, data, 5).model_to_string()
     model = Model.parse("m1", text, golden(text, rows[:9]))
@@ -138,3 +138,29 @@ def test_a_model_that_is_too_old_is_not_asked_and_the_record_says_so() -> None:
     assert young.trace["feed"].guards == [Guard("stale", 5_000, 6_000, held=False)]
     assert (old.slots["feed"].reason, items(old)) == (Why.POPULAR, ["a1", "b1"])
     assert old.trace["feed"].guards == [Guard("stale", 7_000, 6_000, held=True)]
+
+
+def test_what_somebody_has_opened_goes_last_or_out_where_the_slot_says_so() -> None:
+    about = facts(1, opened=["a1", "gone", "b2"])
+    assert items(lists(about)[0]) == ["a1", "b1", "a2", "b2"]
+    assert items(lists(about, Rerank(6, 7, opened="last"))[0]) == ["b1", "a2", "a3", "c1", "a1", "b2"]
+    (out,) = lists(about, Rerank(6, 7, opened="out"))
+    assert items(out) == ["b1", "a2", "a3", "c1"]
+    assert out.opened == ["a1", "gone", "b2"]
+
+
+def test_what_lists_have_shown_often_enough_is_left_out_and_the_record_says_how_often_it_was() -> None:
+    (found,) = lists(facts(1, often={"a1": 2, "a2": 1}), Rerank(4, 7, most_shown=2), lists=["feed"])
+    assert items(found) == ["b1", "a2", "b2", "a3"]
+    assert found.seen == {"a1": 2, "a2": 1}
+
+
+def test_what_a_rule_pins_is_shown_however_often_it_was_seen() -> None:
+    slot, about = Rerank(3, 7, opened="out", most_shown=1), facts(1, opened=["a1"], often={"a1": 5, "b1": 5})
+    (found,) = lists(about, slot, lists=["feed"], rules=always(Action(pin=["a1"])))
+    assert items(found) == ["a1", "a2", "b2"]
+
+
+def test_a_page_that_asks_loses_what_its_reader_has_opened_where_the_slot_says_so() -> None:
+    about = facts(1, opened=["b2"])._replace(asked=[Question("feed", ["c1", "b2", "a1"])])
+    assert items(lists(about, Rerank(4, 7, opened="out"))[0]) == ["a1", "c1"]

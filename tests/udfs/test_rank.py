@@ -14,7 +14,7 @@ from schemas.signals import FEATURES, USER_FEATURES
 from schemas.slots import Rerank
 from udfs.deciding.catalogue import Catalogue
 from udfs.deciding.in_force import InForce
-from udfs.deciding.rank import answered, features, rerank
+from udfs.deciding.rank import People, answered, features, rerank
 from udfs.releases import RefusedRelease
 from udfs.scoring.models import Model, golden
 
@@ -40,12 +40,17 @@ def busy(users: int) -> Signals:
     return {name: rng.normal(size=users) for name in USER_FEATURES}
 
 
+def who(signals: Signals, clicked: list[str], opened: list[list[str]] | None = None) -> People:
+    """Tell of people who have clicked nothing but the last item, if nothing else is said."""
+    return People(signals, clicked, opened or [[item] if item else [] for item in clicked])
+
+
 @pytest.fixture(scope="module")
 def text() -> str:
     """A model that learnt to prefer the interest of the item clicked last."""
     rng = np.random.default_rng(7)
     rows = rng.normal(size=(2000, len(FEATURES)))
-    rows[:, -3:-1] = rng.random((2000, 2)) < 0.5
+    rows[:, -4:-1] = rng.random((2000, 3)) < 0.5
     liked = rows[:, FEATURES.index("same_interest")] + 0.3 * rows[:, 0] + rng.normal(size=2000) > 0.5
     data = lightgbm.Dataset(rows, liked.astype(np.int8), feature_name=list(FEATURES))
     params = {"objective": "binary", "num_leaves": 15, "num_threads": 1, "verbosity": -1, "seed": 1}
@@ -81,7 +86,7 @@ def test_a_shelf_with_fewer_items_than_candidates_gives_them_all() -> None:
 
 
 def test_without_a_model_the_list_is_the_most_popular_and_says_so() -> None:
-    ranked = rerank(Rerank(length=2, candidates=4), quiet(1), [""], InForce(Catalogue.parse("c1", SHELF), None))
+    ranked = rerank(Rerank(length=2, candidates=4), who(quiet(1), [""]), InForce(Catalogue.parse("c1", SHELF), None))
     assert ranked is not None
     assert ranked.reason is Why.POPULAR
     assert ranked.items() == [["rome", "moon"]]
@@ -90,7 +95,7 @@ def test_without_a_model_the_list_is_the_most_popular_and_says_so() -> None:
 
 def test_the_model_puts_the_interest_clicked_last_first(model: Model) -> None:
     in_force = InForce(Catalogue.parse("c1", SHELF), model)
-    ranked = rerank(Rerank(length=2, candidates=4), quiet(2), ["ball", "oslo"], in_force)
+    ranked = rerank(Rerank(length=2, candidates=4), who(quiet(2), ["ball", "oslo"]), in_force)
     assert ranked is not None
     assert ranked.reason is Why.SCORE
     assert [set(items) for items in ranked.items()] == [{"ski", "bike"}, {"rome", "oslo"}]
@@ -98,15 +103,16 @@ def test_the_model_puts_the_interest_clicked_last_first(model: Model) -> None:
 
 def test_a_score_is_to_the_bit_what_the_model_says_of_the_features(model: Model) -> None:
     catalogue, clicked = Catalogue.parse("c1", SHELF), [("ski", "rome", "", "moon", "gone")[n % 5] for n in range(50)]
-    ranked = rerank(Rerank(length=4, candidates=6), busy(50), clicked, InForce(catalogue, model))
+    opened = [[["ski", "oslo"], [], ["bike", "gone", "moon"]][n % 3] for n in range(50)]
+    ranked = rerank(Rerank(length=4, candidates=6), who(busy(50), clicked, opened), InForce(catalogue, model))
     assert ranked is not None
-    table = features(busy(50), clicked, catalogue, ranked.candidates)
+    table = features(who(busy(50), clicked, opened), catalogue, ranked.candidates)
     assert ranked.scores.ravel().tolist() == model.forest.score(table.reshape(-1, len(FEATURES))).tolist()
 
 
 def test_the_order_is_that_of_the_scores_best_first(model: Model) -> None:
     ranked = rerank(
-        Rerank(length=4, candidates=6), busy(50), ["ski"] * 50, InForce(Catalogue.parse("c1", SHELF), model)
+        Rerank(length=4, candidates=6), who(busy(50), ["ski"] * 50), InForce(Catalogue.parse("c1", SHELF), model)
     )
     assert ranked is not None
     shown = np.take_along_axis(ranked.scores, ranked.order, axis=1).tolist()
@@ -115,7 +121,7 @@ def test_the_order_is_that_of_the_scores_best_first(model: Model) -> None:
 
 def test_equal_scores_stay_in_the_prefilters_order() -> None:
     lines = b"\n".join(b'{"id":"%c","interest":"x","popularity":0.5,"quality":0.5}' % c for c in b"dbca")
-    ranked = rerank(Rerank(length=4, candidates=4), quiet(1), [""], InForce(Catalogue.parse("c1", lines), None))
+    ranked = rerank(Rerank(length=4, candidates=4), who(quiet(1), [""]), InForce(Catalogue.parse("c1", lines), None))
     assert ranked is not None
     assert ranked.items() == [["a", "b", "c", "d"]]
 
@@ -124,11 +130,11 @@ def test_the_features_stand_in_the_order_of_the_schema() -> None:
     catalogue = Catalogue.parse("c1", SHELF)
     signals = {name: np.array([float(place)]) for place, name in enumerate(USER_FEATURES)}
     items = np.array([[catalogue.rows[item] for item in ("ski", "bike", "rome")]])
-    assert features(signals, ["ski"], catalogue, items).tolist() == [
+    assert features(who(signals, ["ski"]), catalogue, items).tolist() == [
         [
-            [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0.5, 0.5, 3, 1, 1, 0],
-            [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 1.0, 0.2, 50, 1, 0, 0],
-            [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 1.0, 1.0, 7, 0, 0, 0],
+            [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0.5, 0.5, 3, 1, 1, 1, 0],
+            [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 1.0, 0.2, 50, 1, 0, 0, 0],
+            [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 1.0, 1.0, 7, 0, 0, 0, 0],
         ]
     ]
 
@@ -137,18 +143,21 @@ def test_the_features_stand_in_the_order_of_the_schema() -> None:
 def test_an_item_the_catalogue_does_not_know_has_no_interest_in_common_with_any(clicked: str) -> None:
     lines = SHELF + b'{"id":"odd","interest":"","popularity":1,"quality":1}'
     catalogue = Catalogue.parse("c1", lines)
-    table = features(quiet(1), [clicked], catalogue, catalogue.candidates(7)[-1:])
+    table = features(who(quiet(1), [clicked]), catalogue, catalogue.candidates(7)[-1:])
     assert table[0, :, -3:].tolist() == [[0.0, 0.0, 0.0]] * 7
 
 
 def test_an_item_without_interest_has_none_in_common_with_another_one() -> None:
     lines = b"\n".join(b'{"id":"%c","interest":"","popularity":1,"quality":1}' % c for c in b"ab")
     catalogue = Catalogue.parse("c1", lines)
-    assert features(quiet(1), ["a"], catalogue, np.array([[0, 1]]))[0, :, -3:-1].tolist() == [[0.0, 1.0], [0.0, 0.0]]
+    assert features(who(quiet(1), ["a"]), catalogue, np.array([[0, 1]]))[0, :, -4:-1].tolist() == [
+        [0.0, 1.0, 1.0],
+        [0.0, 0.0, 0.0],
+    ]
 
 
 def test_an_item_clicked_last_counts_though_it_is_not_available_any_more(model: Model) -> None:
-    ranked = rerank(Rerank(2, 2), quiet(1), ["mars"], InForce(Catalogue.parse("c1", SHELF), model))
+    ranked = rerank(Rerank(2, 2), who(quiet(1), ["mars"]), InForce(Catalogue.parse("c1", SHELF), model))
     assert ranked is not None
     assert ranked.items()[0][0] == "moon"
 
@@ -161,7 +170,7 @@ def test_a_list_does_not_depend_on_who_else_is_in_the_bundle(model: Model) -> No
 
     def told(rows: NDArray[np.intp]) -> list[tuple[int, list[str], list[float]]]:
         own = {name: column[rows] for name, column in signals.items()}
-        ranked = rerank(slot, own, [clicked[row] for row in rows], in_force)
+        ranked = rerank(slot, who(own, [clicked[row] for row in rows]), in_force)
         assert ranked is not None
         return list(zip(rows.tolist(), ranked.items(), ranked.scores.tolist(), strict=True))
 
@@ -187,7 +196,7 @@ def test_a_catalogue_does_not_depend_on_the_order_of_its_lines() -> None:
     ],
 )
 def test_without_anything_to_show_there_is_no_list(in_force: InForce) -> None:
-    assert rerank(Rerank(2, 4), quiet(1), [""], in_force) is None
+    assert rerank(Rerank(2, 4), who(quiet(1), [""]), in_force) is None
 
 
 @pytest.mark.parametrize(
@@ -217,7 +226,7 @@ def test_a_model_that_sees_the_features_in_another_order_is_refused(text: str, m
 
 def test_a_manifest_that_lacks_a_feature_is_refused(text: str, manifest: Manifest) -> None:
     short = Manifest(features=manifest.features[:-1], golden=manifest.golden)
-    with pytest.raises(RefusedRelease, match=r"^model m2: feature 15 of its manifest is nothing, ours is position"):
+    with pytest.raises(RefusedRelease, match=r"^model m2: feature 16 of its manifest is nothing, ours is position"):
         Model.parse("m2", text, short)
 
 
@@ -232,7 +241,7 @@ def test_a_model_that_scores_a_golden_row_otherwise_is_refused(text: str, manife
 @pytest.mark.parametrize("keep", [0, 19])
 def test_golden_rows_without_scores_are_refused(text: str, manifest: Manifest, keep: int) -> None:
     torn = Golden(rows=manifest.golden.rows, scores=manifest.golden.scores[:keep])
-    with pytest.raises(RefusedRelease, match="golden rows need 16 numbers and a score each"):
+    with pytest.raises(RefusedRelease, match="golden rows need 17 numbers and a score each"):
         Model.parse("m2", text, Manifest(features=manifest.features, golden=torn))
 
 
@@ -256,13 +265,13 @@ def test_a_model_of_a_single_leaf_is_a_model() -> None:
         ("leaf_weight", "leaf\0weight", "a zero byte at"),
         ("num_class=1", "num_class=9", "num_class is 9, must be 1"),
         ("num_tree_per_iteration=1", "num_tree_per_iteration=0", "num_tree_per_iteration is 0, must be 1"),
-        ("max_feature_idx=15", "max_feature_idx=14", "max_feature_idx is 14, must be 15"),
+        ("max_feature_idx=16", "max_feature_idx=15", "max_feature_idx is 15, must be 16"),
         (r"tree_sizes=\d", "tree_sizes=9", "its trees are not as many and as long as tree_sizes says"),
         (r"\nTree=0.*?\nTree=1\n", r"\nTree=1\n", "its trees are not as many and as long as tree_sizes says"),
         ("num_leaves=15", "num_leaves=99", "tree 0: 15 numbers in leaf_value, must be 99"),
         ("num_cat=0", "num_cat=1", "tree 0: categorical splits and linear leaves are not taken"),
         ("is_linear=0", "is_linear=1", "tree 0: categorical splits and linear leaves are not taken"),
-        ("split_feature=13", "split_feature=99", "tree 0: a split on a feature that is none of the 16"),
+        ("split_feature=13", "split_feature=99", "tree 0: a split on a feature that is none of the 17"),
         ("decision_type=2", "decision_type=6", "tree 0: a split takes 0 for a missing value"),
         ("decision_type=2", "decision_type=1", "tree 0: a categorical split"),
         (r"left_child=\d+", "left_child=0", "tree 0: its branches form no tree"),
@@ -282,7 +291,7 @@ def test_a_model_whose_text_is_not_whole_is_refused_before_it_is_loaded(
 def test_a_page_that_asks_gets_its_own_list_in_order_without_what_is_gone_and_the_unknown_last(model: Model) -> None:
     in_force = InForce(Catalogue.parse("c1", SHELF), model)
     lists = [["oslo", "mars", "new", "ski"], ["bike"], ["new", "newer"]]
-    found = answered(lists, busy(3), ["ski", "", ""], in_force)
+    found = answered(lists, who(busy(3), ["ski", "", ""]), in_force)
     assert found is not None
     assert found.absent is not None
     assert found.positions is not None
@@ -297,6 +306,6 @@ def test_a_page_that_asks_gets_its_own_list_in_order_without_what_is_gone_and_th
     assert [sorted(row) for row in kept] == [["oslo", "ski"], ["bike"], []]
     assert found.unknown == [["new"], [], ["new", "newer"]]
     assert found.positions[0].tolist() == [0, 1, 3]
-    table = features(busy(3), ["ski", "", ""], Catalogue.parse("c1", SHELF), found.candidates, found.positions)
+    table = features(who(busy(3), ["ski", "", ""]), Catalogue.parse("c1", SHELF), found.candidates, found.positions)
     assert found.scores.ravel().tolist() == model.forest.score(table.reshape(-1, len(FEATURES))).tolist()
     assert table[0, :, -1].tolist() == [0.0, 1.0, 3.0]

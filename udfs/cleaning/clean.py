@@ -1,6 +1,6 @@
 """Raw records in, trustworthy events out: what is not an event leaves here with its reason, nothing is lost."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from itertools import repeat
 from types import MappingProxyType
@@ -24,7 +24,7 @@ from schemas.events import (
 from schemas.formats import Format
 from schemas.lanes import NO_LANE
 from schemas.settings import Clean, Settings
-from udfs.cleaning import asking
+from udfs.cleaning import asking, meeting
 from udfs.cleaning.admission import admission
 from udfs.cleaning.canonical import Canonical
 from udfs.cleaning.consent import Consents
@@ -39,7 +39,7 @@ from udfs.cleaning.surroundings import Surroundings
 _CODE = {kind.value: code for kind, code in CODE.items()}
 # To take a member out of its class costs as much as to hash a name: it is done once.
 _PERSONALIZE, _LEARN, _MEASURE = Purpose
-_CONSENT, _CLICK, _ASK = Kind.CONSENT, Kind.CLICK, Kind.ASK
+_CONSENT, _CLICK, _ASK, _EXPOSURE = Kind.CONSENT, Kind.CLICK, Kind.ASK, Kind.EXPOSURE
 _EVENT_KEY = blake2b(digest_size=8)
 _ORDER_BITS = 20
 _ORDER_MASK = (1 << _ORDER_BITS) - 1
@@ -86,6 +86,7 @@ class Row(NamedTuple):
         clicked: time and item of a click, in an order that puts the latest last.
         context: time and surroundings likewise, see `udfs.cleaning.context.written`.
         asked: time, slot and items of a question for their order likewise, see `udfs.cleaning.asking.written`.
+        met: items it opens or shows, see `udfs.cleaning.meeting`.
         record: the event or the rejection, as JSON.
         others: further events of the record.
     """
@@ -109,6 +110,7 @@ class Row(NamedTuple):
     clicked: str | None = None
     context: str | None = None
     asked: str | None = None
+    met: str | None = None
     record: str | None = None
     others: list[str] | None = None
 
@@ -131,13 +133,18 @@ class Cleaner:
         canonical: Canonical,
         marks: Marks,
         strides: Strides,
+        lists: Collection[str] = (),
     ) -> None:
-        """Take the format, all formats, the limits, how events are said, what they add to, and who is there."""
+        """Take the format, all formats, the limits, how events are said, what they add to, and who is there.
+
+        The slots in `lists` are those whose items are counted one by one.
+        """
         self._admitted = admission(form, forms, limits)
         self._limits = limits
         self._canonical = canonical
         self._marks = marks
         self._strides = strides
+        self._lists = frozenset(lists)
         self._encode = json.Encoder().encode
 
     @classmethod
@@ -158,6 +165,7 @@ class Cleaner:
             canonical=canonical,
             marks=Marks(settings.signals, settings.exposures.counters),
             strides=Strides(settings.quiet.pause // 2),
+            lists=settings.exposures.lists,
         )
 
     def rows(
@@ -235,6 +243,7 @@ class Cleaner:
             f"{at:014d}{item}" if kind is _CLICK and item else None,
             written(at, event),
             asking.written(at, event) if kind is _ASK else None,
+            meeting.written(event, raw, self._lists) if kind is _CLICK or kind is _EXPOSURE else None,
             self._encode(event).decode(),
         )
 

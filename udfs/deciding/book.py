@@ -173,6 +173,7 @@ def authored(settings: Settings) -> Rulebook:
         valid=int(settings.decide.valid),
         counters=settings.exposures.counters,
         slots=settings.slots,
+        lists=settings.exposures.lists,
         rules=settings.rules,
         experiments=settings.experiments,
         holdout=settings.holdout,
@@ -281,6 +282,10 @@ def _counter_faults(book: Rulebook) -> Iterator[Fault]:
         yield at, "a counter stands there twice"
     if not shares_lanes(book.counters):
         yield at, "the counters of one slot must stand in the same three: the first three, or the last three"
+    lists = {name: slot for name, slot in book.slots.items() if isinstance(slot, Rerank)}
+    for name in book.lists:
+        if name not in lists:
+            yield ("exposures", "lists"), no_such("list", name, lists)
     for counter in book.counters:
         name, _, arm = counter.partition("/")
         slot = book.slots.get(name)
@@ -297,6 +302,11 @@ def _slot_faults(book: Rulebook, name: str, slot: Slot) -> Iterator[Fault]:
         case Rerank():
             if slot.candidates < slot.length:
                 yield (*at, "candidates"), "a slot cannot show more items than it has candidates"
+            if slot.most_shown and name not in book.lists:
+                yield (
+                    (*at, "most_shown"),
+                    "not counted: append the slot to exposures.lists, and restart the job",
+                )
         case Content():
             for key, knob in slot.params.items():
                 yield from _knob_faults((*at, "params", key), knob)

@@ -155,6 +155,8 @@ def decided(facts: Facts, releases: InForce, book: Book, learnt: Sequence[Learnt
         "signals": map(Signals, *(_listed(facts.columns[field.name], field.default) for field in SIGNALS)),
         "session": facts.sessions.tolist(),
         "clicked": facts.clicked,
+        "opened": [each.opened for each in facts.met],
+        "seen": [each.shown for each in facts.met],
         "trace": traces,
         "context": facts.contexts,
         "segment": facts.columns["segment"].tolist(),

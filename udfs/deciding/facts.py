@@ -12,6 +12,7 @@ from schemas.signals import Signals
 from udfs.cleaning.asking import NOTHING, Question, question
 from udfs.cleaning.context import columns as said
 from udfs.cleaning.context import contexts
+from udfs.cleaning.meeting import Met, met
 from udfs.deciding.book import Book
 from udfs.deciding.in_force import InForce
 from udfs.deciding.observe import Observer
@@ -40,6 +41,7 @@ class Facts(NamedTuple):
         unfit: why learning leaves them out.
         unmeasured: who has not agreed to be measured.
         asked: lists whose order their pages ask for.
+        met: items they met in the session.
     """
 
     users: list[str]
@@ -56,6 +58,7 @@ class Facts(NamedTuple):
     unfit: list[list[Unfit]]
     unmeasured: list[bool]
     asked: list[Question]
+    met: list[Met]
 
     def taken(self, rows: NDArray[np.intp]) -> "Facts":
         """Give the facts of some of the people."""
@@ -75,6 +78,7 @@ class Facts(NamedTuple):
             unfit=[self.unfit[row] for row in listed],
             unmeasured=[self.unmeasured[row] for row in listed],
             asked=[self.asked[row] for row in listed],
+            met=[self.met[row] for row in listed],
         )
 
     @property
@@ -120,6 +124,7 @@ def observed(moments: Columns, observer: Observer, noise: Noise, releases: InFor
         unfit=_unfit(moments, signals["unusual"], noise),
         unmeasured=moments["unmeasured"].tolist(),
         asked=[question(text) for text in moments["asked"].tolist()],
+        met=[met(text) for text in moments["met"].tolist()],
     )
 
 
@@ -155,6 +160,7 @@ def recorded(records: Sequence[Decision], book: Book) -> Facts:
         unfit=[record.unfit for record in records],
         unmeasured=[record.unmeasured for record in records],
         asked=[Question(record.asked[0], record.asked[1:]) if record.asked else NOTHING for record in records],
+        met=[Met(record.opened, record.seen) for record in records],
     )
 
 

@@ -23,7 +23,7 @@ from udfs.deciding.choices import Choices
 from udfs.deciding.facts import Facts
 from udfs.deciding.guards import asked, states
 from udfs.deciding.heard import CONTROLS, Reasons, heard, held_back, labels, said_by, taken
-from udfs.deciding.rank import Ranked, added, answered, features, popular, rerank
+from udfs.deciding.rank import People, Ranked, added, among, answered, features, popular, rerank
 from udfs.deciding.speaking import Voices
 from udfs.draw import ticket
 
@@ -78,9 +78,9 @@ def _alike(place: Place, bundle: Bundle, reasons: Reasons, length: int, outdated
     if outdated:
         bundle = bundle._replace(releases=replace(bundle.releases, model=None))
     if length == _UNASKED:
-        ranked = rerank(_listed(place), facts.columns, facts.clicked, bundle.releases)
+        ranked = rerank(_listed(place), people(facts), bundle.releases)
     else:
-        ranked = answered([question.items for question in facts.asked], facts.columns, facts.clicked, bundle.releases)
+        ranked = answered([question.items for question in facts.asked], people(facts), bundle.releases)
     assert ranked is not None
     return _ordered(place, bundle, reasons, ranked)
 
@@ -160,11 +160,16 @@ def _contributions(
     drawn = [row for row, card_id in scored if ticket(f"{book.seed}|explain|{card_id}") < book.explain]
     if not drawn:
         return
-    signals = {name: bundle.facts.columns[name][drawn] for name in USER_FEATURES}
+    facts = bundle.facts
+    who = People(
+        {name: facts.columns[name][drawn] for name in USER_FEATURES},
+        [facts.clicked[row] for row in drawn],
+        [facts.met[row].opened for row in drawn],
+    )
     first = arranged.order[drawn, :1]
     items = np.take_along_axis(ranked.candidates[drawn], first, axis=1)
     at = None if ranked.positions is None else np.take_along_axis(ranked.positions[drawn], first, axis=1)
-    table = features(signals, [bundle.facts.clicked[row] for row in drawn], catalogue, items, at)
+    table = features(who, catalogue, items, at)
     for row, found in zip(drawn, model.contributions(table[:, 0])[:, :-1], strict=True):
         largest = np.argsort(-np.abs(found), kind="stable")[:_TOLD].tolist()
         yield row, {FEATURES[each]: round(float(found[each]), _DIGITS) for each in largest}
@@ -176,14 +181,16 @@ def _arranged(place: Place, ranked: Ranked, spoken: Voices, bundle: Bundle) -> t
     assert catalogue is not None
     length = slot.length if ranked.positions is None else ranked.own
     explored = spread(slot.explore, length)
-    if not (place.rules or explored or slot.windows or slot.relevance < 1 or catalogue.reserved):
+    remembered = slot.opened != "keep" or slot.most_shown
+    if not (place.rules or explored or slot.windows or slot.relevance < 1 or catalogue.reserved or remembered):
         filled = np.full(len(ranked.order), ranked.order.shape[1]) - (
             0 if ranked.absent is None else ranked.absent.sum(axis=1)
         )
         return ranked, Arrangement(ranked.order, filled, np.zeros_like(filled), np.ones(ranked.order.shape))
     actions = [rule.actions() for rule in place.rules]
-    ranked = added(ranked, _wanted(actions, catalogue), facts.columns, facts.clicked, bundle.releases)
+    ranked = added(ranked, _wanted(actions, catalogue), people(facts), bundle.releases)
     bent = _bent(actions, ranked, spoken, facts, catalogue)
+    _meet(slot, ranked, facts, catalogue, bent)
     windows = slot.windows
     rules = Rules(
         length=length,
@@ -201,6 +208,11 @@ def _arranged(place: Place, ranked: Ranked, spoken: Voices, bundle: Bundle) -> t
     who = zip(facts.users, facts.sessions.tolist(), strict=True)
     keys = [f"{bundle.book.book.seed}|{place.name}|{user}|{session}" for user, session in who]
     return ranked, arrange(candidates, rules, keys)
+
+
+def people(facts: Facts) -> People:
+    """Give what lists are ordered by."""
+    return People(facts.columns, facts.clicked, [each.opened for each in facts.met])
 
 
 def _listed(place: Place) -> Rerank:
@@ -235,6 +247,17 @@ def _bent(
                 _apply(action, rows, bent, ranked, catalogue)
     bent.excluded[:] |= catalogue.kept_from(facts.columns["segment"].tolist(), ranked.candidates)
     return bent
+
+
+def _meet(slot: Rerank, ranked: Ranked, facts: Facts, catalogue: Catalogue, bent: _Bent) -> None:
+    """Do what the slot asks for with items that people have met in the session; what a rule pins stays."""
+    loose = bent.pinned == NONE
+    if slot.opened != "keep":
+        opened = among(catalogue, ranked.candidates, [each.opened for each in facts.met]) & loose
+        (bent.excluded if slot.opened == "out" else bent.buried)[opened] = True
+    if slot.most_shown:
+        often = [[item for item, times in each.shown.items() if times >= slot.most_shown] for each in facts.met]
+        bent.excluded[among(catalogue, ranked.candidates, often) & loose] = True
 
 
 def _apply(action: Action, rows: NDArray[np.intp], bent: _Bent, ranked: Ranked, catalogue: Catalogue) -> None:

@@ -1,28 +1,44 @@
 """Which items come first for a person: a cheap choice of candidates, then a model's order of those."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from schemas.decisions import Why
-from schemas.signals import FEATURES, USER_FEATURES
+from schemas.signals import FEATURES, USER_FEATURES, Signals
 from schemas.slots import Rerank
 from udfs.deciding.catalogue import Catalogue
 from udfs.deciding.in_force import InForce
 from udfs.scoring.models import Model
 from udfs.smooth import Column
 
-Clicked = Sequence[str] | NDArray[Any]
-"""The item each user clicked last, "" if none: a list, or a column of texts."""
-
 _UNKNOWN: Final = -1
 _AT_ONCE: Final = 64  # users, whose open boxes fit into a processor's cache
 _USER_PLACES: Final = range(len(USER_FEATURES))
 _ITEM_PLACES: Final = range(len(USER_FEATURES), len(FEATURES))
+
+
+class People(NamedTuple):
+    """What lists are ordered by, of n people.
+
+    Attributes:
+        signals: `USER_FEATURES` at least, each (n,).
+        clicked: The item each clicked last, "" if none: a list, or a column of texts.
+        opened: The items each has clicked in the session.
+    """
+
+    signals: Mapping[str, NDArray[Any]]
+    clicked: Sequence[str] | NDArray[Any]
+    opened: Sequence[Sequence[str]]
+
+    @classmethod
+    def one(cls, signals: Signals, clicked: str, opened: Sequence[str]) -> Self:
+        """Give one person, from what a record says."""
+        return cls({name: np.array([getattr(signals, name)]) for name in USER_FEATURES}, [clicked], [opened])
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,13 +73,12 @@ class Ranked:
         return chosen
 
 
-def rerank(slot: Rerank, signals: Mapping[str, NDArray[Any]], clicked: Clicked, in_force: InForce) -> Ranked | None:
+def rerank(slot: Rerank, people: People, in_force: InForce) -> Ranked | None:
     """Order a slot's items for each user of a bundle; a user's list does not depend on the users beside them.
 
     Args:
         slot: How many candidates, how many shown.
-        signals: `USER_FEATURES` at least, each (users,).
-        clicked: The item each user clicked last, "" if none.
+        people: For whom.
         in_force: The releases that decide.
 
     Returns:
@@ -72,9 +87,9 @@ def rerank(slot: Rerank, signals: Mapping[str, NDArray[Any]], clicked: Clicked, 
     catalogue, model = in_force.catalogue, in_force.model
     if catalogue is None or not len(catalogue.ranked):
         return None
-    last = _last(catalogue, clicked)
+    last = _last(catalogue, people.clicked)
     candidates = catalogue.candidates(slot.candidates)[_interests(catalogue, last)]
-    scores = _scores(model, catalogue, slot.candidates, signals, last) if model else catalogue.prior[candidates]
+    scores = _scores(model, catalogue, slot.candidates, people) if model else catalogue.prior[candidates]
     return Ranked(
         reason=Why.SCORE if model else Why.POPULAR,
         ids=catalogue.ids,
@@ -85,15 +100,12 @@ def rerank(slot: Rerank, signals: Mapping[str, NDArray[Any]], clicked: Clicked, 
     )
 
 
-def answered(
-    lists: Sequence[Sequence[str]], signals: Mapping[str, NDArray[Any]], clicked: Clicked, in_force: InForce
-) -> Ranked | None:
+def answered(lists: Sequence[Sequence[str]], people: People, in_force: InForce) -> Ranked | None:
     """Order the lists that pages have, each for its user: what is not available is left out, the unknown comes last.
 
     Args:
         lists: Per user, item ids as the page has them, each once.
-        signals: As for `rerank`.
-        clicked: As for `rerank`.
+        people: As for `rerank`.
         in_force: As for `rerank`.
 
     Returns:
@@ -112,7 +124,7 @@ def answered(
         absent[row, : len(known)] = False
     absent |= ~catalogue.available[candidates]
     if model:
-        scores = _one_by_one(model, features(signals, clicked, catalogue, candidates, positions))
+        scores = _one_by_one(model, features(people, catalogue, candidates, positions))
     else:
         scores = catalogue.prior[candidates]
     return Ranked(
@@ -128,23 +140,20 @@ def answered(
     )
 
 
-def added(
-    ranked: Ranked, items: Sequence[int], signals: Mapping[str, NDArray[Any]], clicked: Clicked, in_force: InForce
-) -> Ranked:
+def added(ranked: Ranked, items: Sequence[int], people: People, in_force: InForce) -> Ranked:
     """Put some items behind everybody's candidates, scored as they are.
 
     Args:
         ranked: Lists.
         items: Rows of the catalogue.
-        signals: As for `rerank`.
-        clicked: As for `rerank`.
+        people: As for `rerank`.
         in_force: As for `rerank`.
     """
     catalogue, model = in_force.catalogue, in_force.model
     if not items or catalogue is None:
         return ranked
     more = np.tile(np.array(items, dtype=np.intp), (len(ranked.candidates), 1))
-    scores = _one_by_one(model, features(signals, clicked, catalogue, more)) if model else catalogue.prior[more]
+    scores = _one_by_one(model, features(people, catalogue, more)) if model else catalogue.prior[more]
     return replace(
         ranked,
         candidates=np.hstack([ranked.candidates, more]),
@@ -158,18 +167,11 @@ def popular(slot: Rerank, catalogue: Catalogue | None) -> list[str] | None:
     return catalogue.popular(slot.length) or None if catalogue else None
 
 
-def features(
-    signals: Mapping[str, NDArray[Any]],
-    clicked: Clicked,
-    catalogue: Catalogue,
-    items: NDArray[np.intp],
-    positions: Column | None = None,
-) -> Column:
+def features(people: People, catalogue: Catalogue, items: NDArray[np.intp], positions: Column | None = None) -> Column:
     """Put users and items side by side, as a model sees them.
 
     Args:
-        signals: `USER_FEATURES` at least, each (users,).
-        clicked: The item each user clicked last, "" if none.
+        people: As for `rerank`.
         catalogue: Where the items come from.
         items: (users, items) rows of the catalogue.
         positions: (users, items) where a page has them; None where it has none.
@@ -177,9 +179,10 @@ def features(
     Returns:
         (users, items, len(FEATURES)) in the order of `FEATURES`.
     """
-    last = _last(catalogue, clicked)[:, np.newaxis]
-    of_users = [column[:, np.newaxis] for column in _of_users(signals)]
-    of_items = _of_items(catalogue, items, _interests(catalogue, last), items == last)
+    last = _last(catalogue, people.clicked)[:, np.newaxis]
+    of_users = [column[:, np.newaxis] for column in _of_users(people.signals)]
+    opened = among(catalogue, items, people.opened)
+    of_items = _of_items(catalogue, items, _interests(catalogue, last), items == last, opened)
     if positions is not None:
         of_items[-1] = positions
     table = np.empty((*items.shape, len(FEATURES)))
@@ -188,26 +191,46 @@ def features(
     return table
 
 
+def among(catalogue: Catalogue, items: NDArray[np.intp], names: Sequence[Collection[str]]) -> NDArray[np.bool_]:
+    """Say which items are among those named.
+
+    Args:
+        catalogue: Where the items come from.
+        items: (users, items) rows of the catalogue.
+        names: Of items, per user.
+
+    Returns:
+        As `items`.
+    """
+    found = np.zeros(items.shape, dtype=np.bool_)
+    for row, mine in enumerate(names):
+        if mine:
+            found[row] = np.isin(items[row], [catalogue.rows.get(name, _UNKNOWN) for name in mine])
+    return found
+
+
 def _one_by_one(model: Model, table: Column) -> Column:
     """Score (users, items, features) without what `_scores` knows of a catalogue's candidates, (users, items)."""
     return model.forest.score(table.reshape(-1, table.shape[-1])).reshape(table.shape[:-1])
 
 
-def _scores(
-    model: Model, catalogue: Catalogue, count: int, signals: Mapping[str, NDArray[Any]], last: NDArray[np.intp]
-) -> Column:
+def _scores(model: Model, catalogue: Catalogue, count: int, people: People) -> Column:
     """Score each user's candidates: what the model says of their `features`, to the bit, (users, candidates)."""
-    forest, interests, candidates = model.forest, _interests(catalogue, last), catalogue.candidates(count)
-    left_open = forest.left_open(_USER_PLACES, _of_users(signals))
+    forest, last, candidates = model.forest, _last(catalogue, people.clicked), catalogue.candidates(count)
+    interests = _interests(catalogue, last)
+    left_open = forest.left_open(_USER_PLACES, _of_users(people.signals))
     raw = np.empty((len(last), candidates.shape[1]))
     for interest in np.unique(interests).tolist():
         everybody, worth = np.flatnonzero(interests == interest), _worth(model, catalogue, count, interest)
         for start in range(0, len(everybody), _AT_ONCE):
             users = everybody[start : start + _AT_ONCE]
             raw[users] = forest.counted(left_open[users]) @ worth
-    # An item is worth something else to those who clicked it last.
-    users, places = np.nonzero(candidates[interests] == last[:, np.newaxis])
-    clicked = _of_items(catalogue, last[users], interests[users], np.ones(len(users), dtype=np.bool_))
+    # An item is worth something else to those who clicked it, last or before.
+    mine = candidates[interests]
+    is_last, opened = mine == last[:, np.newaxis], among(catalogue, mine, people.opened)
+    users, places = np.nonzero(is_last | opened)
+    at = users, places
+    clicked = _of_items(catalogue, mine[at], interests[users], is_last[at], opened[at])
     own = left_open[users] & forest.left_open(_ITEM_PLACES, clicked)
     raw[users, places] = forest.counted(own) @ forest.values
     return forest.scale(raw)
@@ -217,7 +240,8 @@ def _scores(
 def _worth(model: Model, catalogue: Catalogue, count: int, interest: int) -> Column:
     """What each box adds to the scores of an interest's candidates, for those who leave it open, (boxes, items)."""
     forest, items = model.forest, catalogue.candidates(count)[interest]
-    columns = _of_items(catalogue, items, np.int16(interest), np.zeros(len(items), dtype=np.bool_))
+    untouched = np.zeros(len(items), dtype=np.bool_)
+    columns = _of_items(catalogue, items, np.int16(interest), untouched, untouched)
     return np.ascontiguousarray((forest.counted(forest.left_open(_ITEM_PLACES, columns)) * forest.values).T)
 
 
@@ -227,14 +251,18 @@ def _of_users(signals: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
 
 
 def _of_items(
-    catalogue: Catalogue, items: NDArray[np.intp], interests: NDArray[np.int16] | np.int16, clicked: NDArray[np.bool_]
+    catalogue: Catalogue,
+    items: NDArray[np.intp],
+    interests: NDArray[np.int16] | np.int16,
+    last: NDArray[np.bool_],
+    opened: NDArray[np.bool_],
 ) -> list[NDArray[Any]]:
-    """Give the columns of `ITEM_FEATURES`, each as `items`, beside the interest and the item somebody clicked last."""
+    """Give the columns of `ITEM_FEATURES`, each as `items`, beside the interest and the items somebody clicked."""
     same_interest = (catalogue.codes[items] == interests) & (interests != _UNKNOWN)
-    return [*np.moveaxis(catalogue.features[items], -1, 0), same_interest, clicked, np.zeros(items.shape)]
+    return [*np.moveaxis(catalogue.features[items], -1, 0), same_interest, last, opened, np.zeros(items.shape)]
 
 
-def _last(catalogue: Catalogue, clicked: Clicked) -> NDArray[np.intp]:
+def _last(catalogue: Catalogue, clicked: Sequence[str] | NDArray[Any]) -> NDArray[np.intp]:
     return np.array([catalogue.rows.get(item, _UNKNOWN) for item in clicked], dtype=np.intp)
 
 

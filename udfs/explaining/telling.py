@@ -6,10 +6,10 @@ from typing import Final
 import numpy as np
 
 from schemas.decisions import MEANING, Decision, Draw, Guard, SlotCard, Trace
-from schemas.signals import FEATURES, USER_FEATURES
+from schemas.signals import FEATURES
 from udfs.deciding.guards import NEVER
 from udfs.deciding.in_force import InForce
-from udfs.deciding.rank import features
+from udfs.deciding.rank import People, features
 from udfs.explaining.sentences import drawn, outdated, percent
 from udfs.explaining.waterfall import waterfall
 
@@ -70,11 +70,10 @@ def scored(name: str, decision: Decision, releases: InForce) -> Iterator[str]:
     model, catalogue, scores = releases.model, releases.catalogue, trace.scores
     if outdated(trace) or not (card.items and scores and model and catalogue):
         return
-    signals = {each: np.array([getattr(decision.signals, each)]) for each in USER_FEATURES}
     item = np.array([[catalogue.rows[card.items[0]]]])
     asked = decision.asked[1:] if decision.asked[:1] == [name] else []
     at = np.array([[float(asked.index(card.items[0]))]]) if card.items[0] in asked else None
-    values = features(signals, [decision.clicked], catalogue, item, at)[0]
+    values = features(People.one(decision.signals, decision.clicked, decision.opened), catalogue, item, at)[0]
     *parts, usual = model.contributions(values)[0].tolist()
     by_size = sorted(zip(FEATURES, values[0].tolist(), parts, strict=True), key=lambda each: -abs(each[2]))
     yield f"what {model.version} makes of {card.items[0]}:"
