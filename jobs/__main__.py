@@ -24,6 +24,7 @@ VERBS: Final = {
     "segments": ("jobs.segments", "find groups of people who behave alike, and publish them"),
     "anomalies": ("jobs.anomalies", "learn what is easily told from all else, and publish it"),
     "train": ("jobs.train", "fit a model and hold it against its gates"),
+    "policy": ("jobs.policy", "publish what was learned of arms, period by period; run one beside the job learn"),
     "personalize": ("jobs.personalize", "run the job: clicks in, decisions to Kafka and Redis"),
     "watch": ("jobs.watch", "run the job that watches the site's series: events in, alerts out"),
     "run": ("jobs.run", "start everything on this machine: broker, Redis, website, job"),

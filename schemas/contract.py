@@ -39,6 +39,7 @@ from schemas.derive import Column, columns, ddl
 from schemas.events import CODE, PULSE_BODY, Event, RawEvent
 from schemas.norms import Population, Quartiles, Typical
 from schemas.outcomes import Outcome
+from schemas.plays import Period
 from schemas.rejects import Recovered, Rejected
 from schemas.releases import FILES, Golden, Manifest, Release
 from schemas.settings import Topic
@@ -55,6 +56,7 @@ RECORDS: Final = (
     Heartbeat,
     PolicyTable,
     Outcome,
+    Period,
     Membership,
     Release,
     Manifest,
@@ -74,6 +76,7 @@ CARRIED: Final[dict[str, type[Struct]]] = {
     "control": Command,
     "decisions": Decision,
     "outcomes": Outcome,
+    "plays": Period,
     "segments": Membership,
     "alerts": Alert,
 }
@@ -171,7 +174,7 @@ def _lines(topics: Mapping[str, Topic]) -> Iterator[str]:
     yield ""
     yield f"`clicks` and `control` also carry pulses, `{PULSE_BODY.decode()}`, several a second in every partition."
     in_decisions = (Decision, Context, Trace, Draw, Guard, Spoke, Part)
-    yield from _records((RawEvent, Event, Rejected, Command, *in_decisions, Outcome, Membership, Alert), parts)
+    yield from _records((RawEvent, Event, Rejected, Command, *in_decisions, Outcome, Period, Membership, Alert), parts)
     yield from _section("Topics in Flink SQL", "For analysts: what lies inside a record arrives as JSON text.")
     yield "```sql"
     yield from (f"{_table_of(topic, record)};" for topic, record in CARRIED.items() if record is not RawEvent)

@@ -117,3 +117,4 @@ class Posteriors(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=
     """`policy.json`: what was learned, by slot."""
 
     slots: dict[str, Learned]
+    until: Annotated[int, Meta(ge=0, description="End of the last period it counts, ms since 1970; 0: of none.")] = 0

@@ -4,6 +4,7 @@ import gzip
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -400,13 +401,17 @@ def plain(each: Asked, events: Sequence[Mapping[str, Any]], oracle: Oracle, shel
     signals = oracle.signals(events, end, ())
     clicks = [(event["at"], event["item"]) for event in events if event["kind"] == "click" and event["at"] < end]
     last = max(clicks, default=(0, ""))[1]
+    times = sorted(event["at"] for event in events if event["at"] < end)
+    gaps = pairwise([-oracle.settings.time.session_gap, *times])
+    began = max((at for before, at in gaps if at - before > oracle.settings.time.session_gap), default=0)
+    opened = {item for at, item in clicks if at >= began}
     interest = shelf[last].interest if last in shelf else ""
     rows = []
     for place, name in enumerate(each.items):
         if name in shelf:
             item = shelf[name]
             alike = item.interest == interest != ""
-            of_item = [item.popularity, item.quality, item.age_h, alike, name == last, place]
+            of_item = [item.popularity, item.quality, item.age_h, alike, name == last, name in opened, place]
             rows.append([*(signals[name] for name in USER_FEATURES), *of_item])
     return np.array(rows, dtype=np.float64)
 

@@ -225,7 +225,7 @@ def _known_leaves(place: Place, learnt: Learnt) -> leaves.Known:
 
 
 def context(names: Sequence[str], facts: Facts, rows: NDArray[np.intp]) -> Column:
-    """Say what linear policies know of people: 1, then each signal as sign(x) ln(1 + |x|), so that none drowns others.
+    """Say what linear policies know of people, see `udfs.policies.linear.features`.
 
     Args:
         names: of signals.
@@ -235,9 +235,7 @@ def context(names: Sequence[str], facts: Facts, rows: NDArray[np.intp]) -> Colum
     Returns:
         (m, 1 + signals).
     """
-    signals = [facts.columns[name][rows].astype(np.float64) for name in names]
-    tamed = [np.sign(column) * np.log1p(np.abs(column)) for column in signals]
-    return np.column_stack([np.ones(len(rows)), *tamed])
+    return linear.features([facts.columns[name][rows].astype(np.float64) for name in names])
 
 
 def _check(slot: Learned) -> None:

@@ -1,11 +1,28 @@
 """Arms whose worth depends on the person: each has a line through what is known of people, and how sure it is of it."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from udfs.policies.shares import Column, Truths, greedily
 from udfs.policies.thompson import best_normal
+
+
+def features(signals: Sequence[Column]) -> Column:
+    """Say what is known of people: 1, then each signal as sign(x) ln(1 + |x|), so that none drowns the others.
+
+    Args:
+        signals: each (n,), one at least.
+
+    Returns:
+        (n, 1 + signals).
+
+    >>> features([np.array([0.0, np.e - 1.0, 1.0 - np.e])]).tolist()
+    [[1.0, 0.0], [1.0, 1.0], [1.0, -1.0]]
+    """
+    tamed = [np.sign(column) * np.log1p(np.abs(column)) for column in signals]
+    return np.column_stack([np.ones(len(signals[0])), *tamed])
 
 
 class Lines(NamedTuple):
