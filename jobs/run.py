@@ -125,9 +125,9 @@ def _summary(settings: Settings, score: Score, cards: Cards, redis: Redis) -> in
     users = sum(1 for _ in redis.scan_iter(cards.key("*"), count=1000))
     lags = _lags(cards, redis, minutes=60)
     for name, group in (("treated", score.treated), ("control", score.control)):
-        low, high = group.interval
+        low, high = group.rate.interval
         print(
-            f"{name:<10} {group.views} page views, click rate {100 * group.click_rate:.1f} %"
+            f"{name:<10} {group.views} page views, click rate {100 * group.rate.value:.1f} %"
             f" (95 % {100 * low:.1f} to {100 * high:.1f}), {group.purchases} purchases"
         )
     print(

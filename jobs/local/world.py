@@ -1,7 +1,7 @@
 """The hidden truth of the pretend website: what people really like, how moods sway them, and what they do on a page."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 import msgspec
@@ -28,15 +28,19 @@ _SEGMENT_SHARE: Final = np.array([0.40, 0.35, 0.25])
 MOODS: Final = ("curious", "focused", "hurried", "tired")
 _MOOD_KEPT: Final = 0.85  # chance that a mood outlasts a page
 _MOODS_OF: Final = np.array([[0.10, 0.20, 0.55, 0.15], [0.55, 0.25, 0.05, 0.15], [0.25, 0.35, 0.15, 0.25]])
-"""Per segment, the moods it falls into: this is how behaviour gives the segment away."""
+"""Per segment, the moods it falls into."""
+
+_SCROLL: Final = np.array([0.20, 0.80, 0.50])
+_HOVER: Final = np.array([0.15, 0.15, 0.95])
+"""Per segment, mean depth and the chance of a hover on a page: by this, behaviour gives the segment away."""
 
 _APPETITE: Final = np.array([0.35, 0.10, -0.20, -0.60])  # of a mood, in log-odds of a click
 _STEEPNESS: Final = np.array([0.35, 0.50, 0.90, 0.70])  # of a mood: how fast attention fades down the list
 _PAGE_S: Final = np.array([16.0, 14.0, 8.0, 15.0])  # of a mood: seconds on a page, median
-_SCROLL: Final = np.array([0.75, 0.60, 0.35, 0.45])  # of a mood: mean depth
+_DEEPER: Final = np.array([0.08, 0.02, -0.08, -0.04])  # of a mood: added to the segment's mean depth of scrolling
 
 ARMS: Final = ("plain", "short_visual", "story")
-_ARM_LIFT: Final = np.array([[0.0, 0.45, -0.35], [0.0, -0.30, 0.40], [0.0, -0.15, -0.10]])
+_ARM_LIFT: Final = np.array([[0.0, 0.60, -0.35], [0.0, -0.35, 0.60], [0.0, -0.60, -0.60]])
 """Per segment and arm, in log-odds: each arm suits somebody, none suits everybody, a blind draw gains nothing."""
 
 _BASE: Final = -6.1  # log-odds of a click on an item that leaves one cold, first in the list
@@ -47,7 +51,7 @@ _FRESH_H: Final = 72.0
 _AGAIN: Final = -1.0  # for an item already opened in this session
 
 # In the order of STEPS.
-_CHANCE: Final = {"error": 0.004, "scroll": 0.85, "hover": 0.45, "rage": 0.003, "dwell": 0.95}
+_CHANCE: Final = {"error": 0.004, "scroll": 0.85, "rage": 0.003, "dwell": 0.95}
 _SEARCH: Final = 0.06
 _CHANCE_ON_ITEM: Final = {"scroll": 0.8, "dwell": 0.95, "rate": 0.05}
 _FOUND: Final = 0.5  # of the searches end in a click
@@ -204,11 +208,21 @@ class World:
 
     shelf: Shelf
     crowd: Crowd
+    lift: Column  # (segments, arms), log-odds
 
     @classmethod
     def of(cls, seed: int, people: int, stream: int) -> "World":
         """Make the world of a seed: always the same items, and as many people as asked for, others in each stream."""
-        return cls(Shelf.stocked(seeded(seed, CATALOGUE)), Crowd.gathered(seeded(seed, stream), people))
+        return cls(Shelf.stocked(seeded(seed, CATALOGUE)), Crowd.gathered(seeded(seed, stream), people), _ARM_LIFT)
+
+    @property
+    def best(self) -> Index:
+        """The arm that suits each segment best, (segments,)."""
+        return np.asarray(self.lift.argmax(axis=1), dtype=np.intp)
+
+    def flipped(self) -> "World":
+        """Turn tastes round: what the short visual was to everybody, the story is from now on, and the reverse."""
+        return replace(self, lift=self.lift[:, [0, 2, 1]])
 
     def click_probability(
         self, user: Index, mood: Index, item: Index, position: Index, arm: Index, *, seen: Mask | None = None
@@ -235,7 +249,7 @@ class World:
             + _TASTE * self.crowd.taste[user, self.shelf.interest[item]]
             + self.shelf.charm[item]
             + _APPETITE[mood]
-            + _ARM_LIFT[segment, arm]
+            + self.lift[segment, arm]
         )
         if seen is not None:
             wish = wish + _AGAIN * seen
@@ -293,11 +307,14 @@ class World:
         match = np.where(opens, self.crowd.taste[user, self.shelf.interest[opened]], 0.0)
         carts = opens & (rng.random(n) < self.purchase_probability(user, mood, opened) / _CART_TO_PURCHASE)
         buys = carts & (rng.random(n) < _CART_TO_PURCHASE)
-        on_feed = [rng.random(n) < chance for chance in _CHANCE.values()]
+        segment = self.crowd.segment[user]
+        chances = _CHANCE | {"hover": _HOVER[segment]}
+        on_feed = [rng.random(n) < chances[step.kind.value] for step in STEPS[1 : _FEED_DWELL + 1]]
         on_item = [opens & (rng.random(n) < chance) for chance in _CHANCE_ON_ITEM.values()]
         # The order of STEPS.
         happens = np.stack([np.ones(n, bool), *on_feed, searches, opens, opens, *on_item, carts, buys], axis=1)
 
+        depth = _SCROLL[segment] + _DEEPER[mood]
         length_ms = 1000.0 * _PAGE_S[mood] * rng.lognormal(0.0, 0.5, n) * np.where(opens, _LONGER_WITH_ITEM, 1.0)
         cell = (np.arange(len(STEPS)) + rng.random((n, len(STEPS)))) / len(STEPS)
         cell[:, 0] = 0.0  # a page view starts with its view
@@ -309,8 +326,8 @@ class World:
             clicked=clicked,
             opened=opened,
             hovered=hovered,
-            scroll=_depth(_SCROLL[mood], rng),
-            item_scroll=_depth(np.clip(_SCROLL[mood] + 0.4 * (match - 0.3), 0.1, 0.9), rng),
+            scroll=_depth(depth, rng),
+            item_scroll=_depth(np.clip(depth + 0.4 * (match - 0.3), 0.1, 0.9), rng),
             dwell_ms=offset_ms[:, _FEED_DWELL] * rng.uniform(0.5, 1.0, n),
             item_dwell_ms=(offset_ms[:, _ITEM_DWELL] - offset_ms[:, _ITEM_VIEW]) * np.clip(0.3 + match, 0.3, 1.0),
             stars=np.clip(np.round(2.5 + 3.0 * match + rng.normal(0.0, 0.7, n)), 1, 5).astype(np.intp),

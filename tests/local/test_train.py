@@ -167,8 +167,8 @@ def test_with_the_loop_closed_the_treated_pull_ahead_of_the_control_group(settin
     site.run(240, threading.Event())
     score = site.score()
     assert 0.3 < score.personalised_share < 0.8
-    assert score.ahead
-    assert score.treated.click_rate > 1.2 * score.control.click_rate
+    assert score.p < 0.01
+    assert score.treated.rate.value > 1.2 * score.control.rate.value
 
 
 def test_an_empty_store_gets_catalogue_and_model_in_force_from_the_start_and_keeps_them(tmp_path: Path) -> None:

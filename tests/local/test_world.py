@@ -110,6 +110,15 @@ def test_skimmers_like_the_short_visual_and_readers_the_story(world: World) -> N
     assert best == {SKIMMER: "short_visual", READER: "story"}
 
 
+def test_readers_scroll_deepest_and_browsers_hover_most(world: World) -> None:
+    fresh, mood = np.zeros((PEOPLE, 8), dtype=np.bool_), world.crowd.first_mood(everybody(), seeded(1, 9))
+    seen = world.visit(everybody(), mood, pinned(world), all_in(0), seen=fresh, rng=seeded(1, 9))
+    of = [world.crowd.segment == segment for segment in range(3)]
+    assert [round(float(seen.scroll[mine].mean()), 1) for mine in of] == [0.2, 0.8, 0.5]
+    hovers = seen.happens[:, STEPS.index(Step(Kind.HOVER))]
+    assert [round(float(hovers[mine].mean()), 2) for mine in of] == pytest.approx([0.15, 0.15, 0.95], abs=0.03)
+
+
 def test_arms_drawn_blindly_gain_next_to_nothing(world: World) -> None:
     mood = world.crowd.first_mood(everybody(), seeded(1, 9))
     plain, short_visual, story = (
@@ -172,8 +181,8 @@ def test_the_curious_stay_longer_and_scroll_deeper_than_the_hurried(world: World
         for mood in (CURIOUS, HURRIED)
     )
     assert curious.length_ms.mean() > 1.8 * hurried.length_ms.mean()
-    assert curious.scroll.mean() == pytest.approx(0.75, abs=0.02)
-    assert hurried.scroll.mean() == pytest.approx(0.35, abs=0.02)
+    assert curious.scroll.mean() == pytest.approx(0.565, abs=0.02)
+    assert hurried.scroll.mean() == pytest.approx(0.405, abs=0.02)
 
 
 def test_what_is_found_by_searching_follows_ones_taste(world: World) -> None:
