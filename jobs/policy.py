@@ -17,8 +17,8 @@ from jobs.wiring.store import Store
 from schemas.plays import Period
 from schemas.policies import Posteriors
 from schemas.releases import Release
-from schemas.settings import Releases, Settings
-from udfs.learning.plays import grown
+from schemas.settings import Learn, Releases, Settings
+from udfs.learning.plays import grown, news
 
 TOPIC: Final = "plays"
 
@@ -27,11 +27,50 @@ _AGAIN_S: Final = 5.0
 _ANSWER_S: Final = 30.0
 
 
-def follow(settings: Settings, stop: threading.Event, say: Callable[[str], None], *, once: bool = False) -> int:
-    """Publish a release for each period that comes, until `stop` is set.
+class Publisher:
+    """Adds period after period to what was known, and publishes it once there is enough news."""
 
-    Periods are taken in the order of the topic, each once: the newest release says until when it counts. Where the
-    store does not take a release, the period is tried again; whatever ends the process, it goes on where it was.
+    def __init__(self, conf: Releases, learn: Learn) -> None:
+        """Take where releases go, and how fast what was learned fades; nothing is read yet."""
+        self._conf = conf
+        self._learn = learn
+        self._newest = ""
+        self._published = self._known = Posteriors({})
+
+    def take(self, period: Period) -> tuple[Release | None, bool]:
+        """Add a period.
+
+        Where somebody else has published since, such as a rollback, what is known is what they published.
+
+        Returns:
+            The release, where there was enough news; and whether nothing is known now but what is published.
+
+        Raises:
+            Refusal: the store cannot be read or written; the period was not added.
+        """
+        with refusals(self._conf):
+            store = Store(self._conf.store)
+            index = store.index("policy")
+            if index and index[-1].version != self._newest:
+                self._published = self._known = json.decode(store.read(index[-1]), type=Posteriors)
+                self._newest = index[-1].version
+        if period.until <= self._known.until:
+            return None, self._known is self._published
+        known, half_life = grown(self._known, period, self._learn.half_life), self._learn.half_life
+        if news(known, self._published, half_life) < self._learn.news:
+            self._known = known
+            return None, False
+        reason = f"plays until {shown(period.until)}"
+        release = published(self._conf, "policy", json.encode(known), reason)
+        self._newest, self._published, self._known = release.version, known, known
+        return release, True
+
+
+def follow(settings: Settings, stop: threading.Event, say: Callable[[str], None], *, once: bool = False) -> int:
+    """Publish what each period adds, until `stop` is set.
+
+    Periods are taken in the order of the topic, each once: a release says until when it counts. Where the store does
+    not take one, the period is tried again; whatever ends the process, it goes on behind the last one published.
 
     Args:
         settings: of the broker, the store, and how fast what was learned fades.
@@ -45,13 +84,13 @@ def follow(settings: Settings, stop: threading.Event, say: Callable[[str], None]
     Raises:
         Refusal: the broker cannot be read, a record is none, or, where it runs once, the store takes no release.
     """
-    count = 0
+    count, publisher = 0, Publisher(settings.releases, settings.learn)
     with _reading(settings) as consumer:
         for message in _messages(consumer, stop, once=once):
             period = _period(message)
             while not stop.is_set():
                 try:
-                    release = published_of(settings.releases, period, settings.learn.half_life)
+                    release, whole = publisher.take(period)
                 except Refusal as refused:
                     if once:
                         raise
@@ -61,25 +100,10 @@ def follow(settings: Settings, stop: threading.Event, say: Callable[[str], None]
                 if release:
                     count += 1
                     say(f"policy {release.version}: {release.reason}")
-                consumer.commit(message=message, asynchronous=False)
+                if whole:
+                    consumer.commit(message=message, asynchronous=False)
                 break
     return count
-
-
-def published_of(conf: Releases, period: Period, half_life: int) -> Release | None:
-    """Publish what is known after a period; None where the newest release counts it already.
-
-    Raises:
-        Refusal: the store cannot be read or written.
-    """
-    with refusals(conf):
-        store = Store(conf.store)
-        index = store.index("policy")
-        before = json.decode(store.read(index[-1]), type=Posteriors) if index else Posteriors({})
-    if period.until <= before.until:
-        return None
-    after = grown(before, period, half_life)
-    return published(conf, "policy", json.encode(after), f"{period.plays} plays until {shown(period.until)}")
 
 
 def _period(message: Message) -> Period:

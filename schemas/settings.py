@@ -1,6 +1,6 @@
 """Every number a team may change, with its type, unit and bounds; the values live in conf/."""
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
@@ -211,7 +211,43 @@ class Learn(Section, frozen=True):
     window: Annotated[Millis, Meta(description="Of every outcome: no slot's `reward.within` is longer.")]
     disorder: Millis
     period: Millis
+    news: Share
     half_life: Millis
+
+
+class Gates(Section, frozen=True):
+    """What a model must show on people and times it never saw before it is published."""
+
+    lists: Annotated[int, Meta(ge=2, description="Lists of which something was clicked that it is judged by, at least.")]
+    ndcg: Annotated[float, Meta(ge=0, description="By how much its NDCG may lie below that of the live model.")]
+    log_loss: Annotated[float, Meta(ge=0, description="By what share its log loss may lie above that.")]
+    noise: Annotated[float, Meta(gt=0, description="Standard errors from which on a difference is no chance.")]
+    calibration: Annotated[
+        float, Meta(gt=0, description="Expected calibration error, at most, as a share of the mean chance.")
+    ]
+
+
+class Train(Section, frozen=True):
+    """How a ranking model is learned from outcomes."""
+
+    objective: Literal["binary", "cross_entropy", "lambdarank"]
+    trees: Annotated[int, Meta(ge=1, le=2000)]
+    leaves: Annotated[int, Meta(ge=2, le=255)]
+    learning_rate: Annotated[float, Meta(gt=0, le=1)]
+    leaf_rows: Count
+    l2: Annotated[float, Meta(ge=0)]
+    patience: Count
+    min_rows: Count
+    max_rows: Count
+    place_weights: bool
+    propensity_weights: bool
+    clip: Annotated[float, Meta(ge=1)]
+    held_out: Annotated[float, Meta(gt=0, lt=1)]
+    watched: Annotated[float, Meta(gt=0, lt=1)]
+    newest: Annotated[float, Meta(gt=0, lt=1)]
+    among: Count
+    every: Millis
+    gates: Gates
 
 
 class Exposures(Section, frozen=True):
@@ -269,6 +305,7 @@ class Settings(Section, frozen=True):
     clusters: Clusters
     decide: Decide
     learn: Learn
+    train: Train
     releases: Releases
     flink: Flink
     topics: dict[str, Topic]

@@ -30,7 +30,7 @@ def settings(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> S
     admin = wire.admin(stack.bootstrap, 10_000)
     admin.create_topics([NewTopic(topic, 1, 1, config={"retention.ms": "-1"})])[topic].result()
     loaded = load(REPOSITORY, "local", stack.environment(), [f"kafka.group={topic}"]).settings
-    learn = replace(loaded.learn, half_life=type(loaded.learn.half_life)(MINUTE))
+    learn = replace(loaded.learn, half_life=type(loaded.learn.half_life)(MINUTE), news=0.0)
     return replace(loaded, learn=learn, releases=replace(loaded.releases, store=str(tmp_path / "store")))
 
 
@@ -80,6 +80,16 @@ def test_the_same_topic_gives_the_same_releases_to_the_byte(settings: Settings, 
     assert once(settings) == once(again) == 8
     first, second = ([each.sha256 for each in Store(each.releases.store).index("policy")] for each in (settings, again))
     assert first == second
+
+
+def test_little_news_waits_for_more_and_is_not_lost_by_a_restart(settings: Settings) -> None:
+    slow = replace(settings, learn=replace(settings.learn, news=0.5))
+    write(slow, period(1, 8, 4), period(2, 2, 2))
+    assert once(slow) == 1
+    assert once(slow) == 0
+    write(slow, period(3, 3, 3))
+    assert once(slow) == 1
+    assert known(slow) == [(8.0, 4.0), (6.0, 5.0)]
 
 
 def test_after_a_rollback_it_goes_on_from_what_was_rolled_back_to(settings: Settings) -> None:

@@ -95,12 +95,39 @@ def grown(before: Posteriors, period: Period, half_life: float) -> Posteriors:
     """
     if period.until <= before.until:
         raise ValueError(f"the plays until {period.until} are not later than what counts those until {before.until}")
-    kept = 0.5 ** ((period.until - before.until) / half_life) if before.until else 1.0
+    kept = _kept(period.until - before.until, half_life) if before.until else 1.0
     names = dict.fromkeys([*before.slots, *period.slots])
     slots = {
         name: _joined(before.slots.get(name, Learned()), period.slots.get(name, Learned()), kept) for name in names
     }
     return Posteriors(slots, period.until)
+
+
+def news(known: Posteriors, published: Posteriors, half_life: float) -> float:
+    """Say how much of what is known was not published yet: the largest share of any slot's plays, 0 to 1.
+
+    Args:
+        known: what grew from `published`.
+        published: what draws go by.
+        half_life: ms.
+
+    >>> old = Posteriors({"hero": Learned({"x": Plays(8.0)})}, until=60_000)
+    >>> now = grown(old, Period(1, 120_000, 4, {"hero": Learned({"x": Plays(4.0)})}), half_life=60_000)
+    >>> news(now, old, 60_000), news(old, old, 60_000), news(old, Posteriors({}), 60_000)
+    (0.5, 0.0, 1.0)
+    """
+    faded = _kept(known.until - published.until, half_life) if published.until else 1.0
+    shares = [0.0]
+    for name, slot in known.slots.items():
+        total = sum(each.n for each in slot.arms.values())
+        before = sum(each.n for each in published.slots.get(name, Learned()).arms.values())
+        shares.append(1.0 - before * faded / total if total else 0.0)
+    return max(shares)
+
+
+def _kept(elapsed: int, half_life: float) -> float:
+    """Say what a play of so many ms ago still counts."""
+    return float(0.5 ** (elapsed / half_life))
 
 
 def _sums(plays: Sequence[Play], context: Sequence[str]) -> Learned:
