@@ -117,12 +117,19 @@ def odds(place: Place, policy: str, drawing: Drawing) -> Column:
     """
     said, (learnt, facts, rows, mask) = policies(armed(place))[policy], drawing
     known = [learnt[row] for row in rows.tolist()]
-    if isinstance(said, LinUcb | LinThompson | Leaves):
-        # One release after the other: few are in force at once.
+    if isinstance(said, LinUcb | LinThompson):
+        lines = [_lines(place, tuple(said.context), each) for each in known]
+        own = linear.Lines(*(np.stack(each) for each in zip(*lines, strict=True)))
+        x = context(said.context, facts, rows)
+        if isinstance(said, LinUcb):
+            return _kept(linear.ucb(x, own, said.alpha, mask), said, mask)
+        return _kept(linear.thompson(x, own, said.spread, mask), said, mask)
+    if isinstance(said, Leaves):
+        # One release after the other: other trees are other leaves.
         p = np.empty(mask.shape)
         for each in dict.fromkeys(known):
             at = np.flatnonzero([other is each for other in known])
-            p[at] = _by_person(place, said, each, Drawing(learnt, facts, rows[at], mask[at]))
+            p[at] = _by_leaf(place, said, each, Drawing(learnt, facts, rows[at], mask[at]))
         return _kept(p, said, mask)
     whose = [""] * len(rows)
     if not isinstance(said, Fixed) and said.by != "slot":
@@ -185,25 +192,19 @@ def _tables(tables: Sequence[Mapping[str, Plays]], names: Sequence[str]) -> list
     return [np.array([[getattr(plays, each) for plays in row] for row in rows]) for each in ("n", "total", "squares")]
 
 
-def _by_person(place: Place, said: LinUcb | LinThompson | Leaves, learnt: Learnt | None, drawing: Drawing) -> Column:
-    """Work out a policy that asks about the person, by one release."""
+def _by_leaf(place: Place, said: Leaves, learnt: Learnt | None, drawing: Drawing) -> Column:
+    """Work out the policy that asks in which leaves of a model a person ends, by one release."""
     _, facts, rows, mask = drawing
-    if isinstance(said, Leaves):
-        forest = learnt.forests.get(place.name) if learnt else None
-        if learnt is None or forest is None:
-            return evenly(mask)
-        asked = np.column_stack([facts.columns[name][rows].astype(np.float64) for name in USER_FEATURES])
-        sizes = np.array([len(tree.value) for tree in forest.trees])
-        ends = leaves.columns(trees.leaf_numbers(forest, asked), sizes)
-        return leaves.distribution(ends, _known_leaves(place, learnt), said.spread, mask)
-    lines = _lines(place, tuple(said.context), learnt)
-    x = context(said.context, facts, rows)
-    if isinstance(said, LinUcb):
-        return linear.ucb(x, lines, said.alpha, mask)
-    return linear.thompson(x, lines, said.spread, mask)
+    forest = learnt.forests.get(place.name) if learnt else None
+    if learnt is None or forest is None:
+        return evenly(mask)
+    asked = np.column_stack([facts.columns[name][rows].astype(np.float64) for name in USER_FEATURES])
+    sizes = np.array([len(tree.value) for tree in forest.trees])
+    ends = leaves.columns(trees.leaf_numbers(forest, asked), sizes)
+    return leaves.distribution(ends, _known_leaves(place, learnt), said.spread, mask)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=4096)  # the releases of some hours, of a few slots
 def _lines(place: Place, names: tuple[str, ...], learnt: Learnt | None) -> linear.Lines:
     """Make each arm's line ready; what was learned about other signals than these says nothing."""
     known = learnt.of(place.name) if learnt else NOTHING

@@ -29,8 +29,8 @@ class Lines(NamedTuple):
     """What each arm has learned, ready to be asked.
 
     Attributes:
-        weights: of each feature, (K, d).
-        covariance: of the weights, up to the variance of a reward, (K, d, d).
+        weights: of each feature, (K, d); or (n, K, d), those of each row.
+        covariance: of the weights, up to the variance of a reward, (K, d, d); or (n, K, d, d).
     """
 
     weights: Column
@@ -72,11 +72,11 @@ def expected(x: Column, lines: Lines) -> tuple[Column, Column]:
     >>> [each.tolist() for each in expected(np.array([[1.0, 2.0]]), lines)]
     [[[1.0]], [[1.224744871391589]]]
     """
-    means = np.zeros((len(x), len(lines.weights)))
-    along = np.zeros((len(x), *lines.weights.shape))
+    arms_and_features = lines.weights.shape[-2:]
+    means, along = np.zeros((len(x), arms_and_features[0])), np.zeros((len(x), *arms_and_features))
     for feature, values in enumerate(x.T):
-        means += values[:, np.newaxis] * lines.weights[:, feature]
-        along += values[:, np.newaxis, np.newaxis] * lines.covariance[:, feature]
+        means += values[:, np.newaxis] * lines.weights[..., feature]
+        along += values[:, np.newaxis, np.newaxis] * lines.covariance[..., feature]
     variance = (along * x[:, np.newaxis, :]).sum(axis=-1)
     return means, np.sqrt(np.maximum(variance, 0.0))
 
