@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pyflink.table import EnvironmentSettings, StatementSet, TableEnvironment, TableResult
 
@@ -111,6 +111,13 @@ def declare_views(table: TableEnvironment, queries: Mapping[str, str]) -> None:
         table.create_temporary_view(name, table.sql_query(query))
 
 
+STATE: Final = {
+    "heap": {"state.backend.type": "hashmap"},
+    "rocksdb": {"state.backend.type": "rocksdb", "execution.checkpointing.incremental": "true"},
+}
+"""Where jobs keep what they know of people."""
+
+
 def environment(settings: Settings, *, name: str, jars: Sequence[Path] = ()) -> TableEnvironment:
     """Open a table environment with everything the suite's jobs have in common.
 
@@ -132,7 +139,7 @@ def environment(settings: Settings, *, name: str, jars: Sequence[Path] = ()) -> 
         "execution.checkpointing.tolerable-failed-checkpoints": "100",
         "execution.checkpointing.num-retained": "3",
         "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
-        "state.backend.type": "hashmap",
+        **STATE[flink.state],
         "restart-strategy.type": "exponential-delay",
         "restart-strategy.exponential-delay.initial-backoff": "1 s",
         "restart-strategy.exponential-delay.max-backoff": "30 s",

@@ -108,6 +108,7 @@ def run(scratch: Path, jars: Path) -> Iterator[Run]:
 def played(stack: Stack) -> Run:
     sets = [f"kafka.bootstrap={stack.bootstrap}", f"redis.url={stack.redis_url}", "kafka.group=trust"]
     sets += ["consent.unknown=[]", "flink.rest_port=0", "flink.parallelism=2", "decide.valid=7d"]
+    sets += ["flink.state=rocksdb"]
     sets += [f"flink.checkpoint_dir={REPOSITORY}/.local/tests/trust", "releases.store=.local/tests/no-store"]
     for topic in ("clicks", "control"):
         sets += [f"topics.{topic}.config={{'message.timestamp.type'='CreateTime', 'retention.ms'='-1'}}"]
