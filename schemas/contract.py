@@ -37,11 +37,12 @@ from schemas.decisions import (
 )
 from schemas.derive import Column, columns, ddl
 from schemas.events import CODE, PULSE_BODY, Event, RawEvent
+from schemas.heads import Head, Regressions
 from schemas.norms import Population, Quartiles, Typical
 from schemas.outcomes import Outcome
 from schemas.plays import Period
 from schemas.rejects import Recovered, Rejected
-from schemas.releases import FILES, Golden, Manifest, Release
+from schemas.releases import FILES, Golden, Lineage, Manifest, Release
 from schemas.settings import Topic
 from schemas.signals import FAMILIES, FEATURES, REGISTRY, USER_FEATURES, Signals
 
@@ -64,6 +65,7 @@ RECORDS: Final = (
     Clustering,
     Alert,
     Isolation,
+    Regressions,
 )
 """What crosses a boundary whole."""
 
@@ -209,8 +211,8 @@ def _lines(topics: Mapping[str, Topic]) -> Iterator[str]:
         ("channel", "files of `store/<channel>/<version>/`"),
         ((f"`{channel}`", f"`{file}`, `manifest.json`") for channel, file in FILES.items()),
     )
-    yield from _records((Release, Manifest, Golden, Population, Typical, Quartiles), parts)
-    yield from _records((Clustering, Cluster, Feature, Isolation, IsolationTree), parts)
+    yield from _records((Release, Manifest, Golden, Lineage, Population, Typical, Quartiles), parts)
+    yield from _records((Clustering, Cluster, Feature, Isolation, IsolationTree, Regressions, Head), parts)
 
 
 def _reading() -> Iterator[str]:

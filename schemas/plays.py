@@ -16,7 +16,7 @@ class Play(Struct, frozen=True, array_like=True):
     segment: str
     cluster: int
     reward: float
-    x: Annotated[list[float], Meta(description="What linear policies know of the person; none: nobody asks.")]
+    x: Annotated[dict[str, float], Meta(description="Signal -> its value, for linear policies; none: nobody asks.")]
 
 
 class Period(Struct, frozen=True, omit_defaults=True):

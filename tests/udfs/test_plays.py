@@ -40,7 +40,7 @@ def outcome(**said: Any) -> Outcome:
 
 
 def test_an_arm_that_was_drawn_and_shown_is_a_play_with_its_reward() -> None:
-    assert play(outcome(cluster=3, shown="story"), HERO) == Play("abc.hero", "hero", "story", "reader", 3, 1.0, [])
+    assert play(outcome(cluster=3, shown="story"), HERO) == Play("abc.hero", "hero", "story", "reader", 3, 1.0, {})
 
 
 @pytest.mark.parametrize(
@@ -69,13 +69,23 @@ def test_a_linear_policys_play_carries_what_it_asks_about_the_person() -> None:
     slot = Trigger({"story": Arm()}, {"l": LinUcb(["session_clicks", "zscore"]), "t": LinThompson(["velocity"])})
     (found,) = [play(outcome(signals=Signals(session_clicks=0, zscore=-1.0)), slot)]
     assert found is not None
-    assert [round(each, 6) for each in found.x] == [1.0, 0.0, -0.693147]
+    assert found.x == {"session_clicks": 0.0, "zscore": -1.0}
+    (sums,) = summed([found], MINUTE, {"hero": ["session_clicks", "zscore"]}).slots["hero"].linear.values()
+    assert [round(each, 6) for each in sums.weighted] == [1.0, 0.0, -0.693147]
 
 
 def plays() -> list[Play]:
     rng = random.Random(5)
     return [
-        Play(f"{n:04d}.hero", "hero", rng.choice("ab"), rng.choice(["", "x"]), n % 3, rng.random(), [1.0, rng.random()])
+        Play(
+            f"{n:04d}.hero",
+            "hero",
+            rng.choice("ab"),
+            rng.choice(["", "x"]),
+            n % 3,
+            rng.random(),
+            {"zscore": rng.random()},
+        )
         for n in range(300)
     ]
 

@@ -36,8 +36,7 @@ def play(outcome: Outcome, slot: Slot | None) -> Play | None:
         return None
     if card.reason not in _DRAWN or outcome.trace.draw is None or outcome.shown not in ("", arm):
         return None
-    names = context_of(slot)
-    x = features([np.array([getattr(outcome.signals, name)]) for name in names])[0].tolist() if names else []
+    x = {name: float(getattr(outcome.signals, name)) for name in context_of(slot)}
     return Play(outcome.id, outcome.slot, arm, outcome.segment, outcome.cluster, outcome.reward, x)
 
 
@@ -60,9 +59,10 @@ def summed(plays: Iterable[Play], until: int, contexts: Mapping[str, Sequence[st
     Args:
         plays: in any order, repeated or not.
         until: end of the period, ms since 1970.
-        contexts: slot -> signals of the plays' `x`, see `context_of`.
+        contexts: slot -> the signals that linear sums are about, see `context_of`; plays that tell of others are left
+            out of these.
 
-    >>> one, two = Play("b.hero", "hero", "x", "", 0, 0.5, []), Play("a.hero", "hero", "x", "new", 7, 1.0, [])
+    >>> one, two = Play("b.hero", "hero", "x", "", 0, 0.5, {}), Play("a.hero", "hero", "x", "new", 7, 1.0, {})
     >>> summed([one, two, one], 60_000, {}).slots["hero"].arms
     {'x': Plays(n=2.0, total=1.5, squares=1.25)}
     """
@@ -139,7 +139,7 @@ def _sums(plays: Sequence[Play], context: Sequence[str]) -> Learned:
         segments[each.segment].append(each)
         if each.cluster:
             clusters[str(each.cluster)].append(each)
-    asked = [each for each in plays if len(each.x) == len(context) + 1]
+    asked = [each for each in plays if list(each.x) == list(context)]
     return Learned(
         arms=_by_arm(plays),
         segments={name: _by_arm(each) for name, each in sorted(segments.items())},
@@ -166,7 +166,8 @@ def _lines(plays: Sequence[Play]) -> dict[str, Linear]:
         by_arm[each.arm].append(each)
     found = {}
     for arm, mine in sorted(by_arm.items()):
-        x, rewards = np.array([each.x for each in mine]), np.array([each.reward for each in mine])
+        told = [np.array(column) for column in zip(*(each.x.values() for each in mine), strict=True)]
+        x, rewards = features(told), np.array([each.reward for each in mine])
         products = x[:, :, np.newaxis] * x[:, np.newaxis, :]
         found[arm] = Linear(products.sum(axis=0).tolist(), (rewards[:, np.newaxis] * x).sum(axis=0).tolist())
     return found
