@@ -5,20 +5,25 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
 from redis import Redis
 
-from jobs import pulse, topics, train
+from jobs import policy, pulse, topics, train
 from jobs.local import processes
 from jobs.local.feed import length
 from jobs.local.stack import Stack
-from jobs.local.website import Score, Website, line, opened
+from jobs.local.website import Score, Website, line, opened, settled
+from jobs.local.world import SEGMENTS
 from jobs.wiring import Refusal, wire
 from jobs.wiring.cards import Cards
 from jobs.wiring.handover import JOB_ENVIRONMENT, changed, variables
+from jobs.wiring.publishing import now_ms
+from jobs.wiring.store import Store
+from schemas.releases import Channel
 from schemas.settings import Settings
 from udfs.counting.lags import percentile
 
@@ -26,6 +31,14 @@ START_S: Final = 180.0
 """How long the job may take to its first heartbeat."""
 
 REPORT_S: Final = 5.0
+
+JOBS: Final = ("personalize", "learn")
+"""What decides, and what learns from what came of it."""
+
+SHOWN: Final[tuple[Channel, ...]] = ("model", "policy")
+"""Channels whose versions the live view shows."""
+
+Work = Future[Any]
 
 
 def main(settings: Settings, arguments: list[str]) -> int:
@@ -46,19 +59,22 @@ def main(settings: Settings, arguments: list[str]) -> int:
         topics.apply(admin, topics.difference(here.topics, topics.actual_topics(admin, here.topics)))
         train.publish_demo(here, asked.seed)
 
-        job = processes.start("personalize", [sys.executable, "-m", "jobs", "personalize"], root)
+        jobs = [processes.start(verb, [sys.executable, "-m", "jobs", verb], root) for verb in JOBS]
         over = threading.Event()
-        with ThreadPoolExecutor(2) as pool, Redis.from_url(here.redis.url) as redis:
+        with ThreadPoolExecutor(3) as pool, Redis.from_url(here.redis.url) as redis:
             cards = Cards(here.redis, time.monotonic)
             try:
-                pulses = pool.submit(pulse.keep_alive, here, over)
-                _await_heartbeat(redis, cards, job, pulses)
+                work: list[Work] = [
+                    pool.submit(pulse.keep_alive, here, over),
+                    pool.submit(policy.follow, here, over, _quiet),
+                ]
+                _await_heartbeat(redis, cards, jobs, work)
                 print(
                     f"first heartbeat {time.monotonic() - began:.0f} s after the start; opening the website", flush=True
                 )
                 website = opened(here, seed=asked.seed, rate=asked.rate, control_share=asked.control)
                 visitors = pool.submit(website.run, asked.seconds or float("inf"), over)
-                _watch(website, cards, redis, job, [visitors, pulses])
+                _watch(website, cards, redis, Store(here.releases.store), jobs=jobs, work=[visitors, *work])
             except KeyboardInterrupt:
                 print("stopping", flush=True)
             finally:
@@ -78,35 +94,64 @@ def at_home(stack: Stack, root: Path) -> dict[str, str | int]:
     }
 
 
-def _await_heartbeat(redis: Redis, cards: Cards, job: processes.Child, pulses: "Future[None]") -> None:
+def _await_heartbeat(redis: Redis, cards: Cards, jobs: Sequence[processes.Child], work: Sequence[Work]) -> None:
     deadline = time.monotonic() + START_S
     while not redis.exists(cards.heartbeat_key):
-        _check(job, [pulses])
+        _check(jobs, work)
         if time.monotonic() > deadline:
-            raise Refusal(f"run: no heartbeat within {START_S:.0f} s; {job.last_words()}")
+            raise Refusal(f"run: no heartbeat within {START_S:.0f} s; {jobs[0].last_words()}")
         time.sleep(0.2)
 
 
-def _watch(website: Website, cards: Cards, redis: Redis, job: processes.Child, work: "list[Future[None]]") -> None:
-    visitors = work[0]
-    due = time.monotonic()
+def _watch(
+    website: Website, cards: Cards, redis: Redis, store: Store, *, jobs: Sequence[processes.Child], work: Sequence[Work]
+) -> None:
+    visitors, due, before = work[0], time.monotonic(), website.score()
     while not visitors.done():
-        _check(job, work)
+        _check(jobs, work)
         if time.monotonic() >= due:
             due += REPORT_S
+            score = website.score()
             lags = _lags(cards, redis, minutes=1)
-            waits = f"event to Redis p50 {percentile(lags, 0.5)} ms, p99 {percentile(lags, 0.99)} ms"
-            print(f"{line(website.score())}, {waits}", flush=True)
+            print(line(score), flush=True)
+            print(
+                f"  best arm for {_settled(settled(score, before, website.best))}; {_versions(store)}; event to Redis"
+                f" p50 {percentile(lags, 0.5)} ms, p99 {percentile(lags, 0.99)} ms",
+                flush=True,
+            )
+            before = score
         time.sleep(0.1)
     visitors.result()
 
 
-def _check(job: processes.Child, work: "list[Future[None]]") -> None:
-    if job.ended():
-        raise Refusal(f"run: the job ended by itself; {job.last_words()}")
+def _settled(shares: Sequence[float]) -> str:
+    """Say how often each hidden segment saw the arm that suits it best.
+
+    >>> _settled([0.84, 0.9, float("nan")])
+    'skimmer 84 %, reader 90 %, browser -'
+    """
+    told = (f"{100 * share:.0f} %" if share == share else "-" for share in shares)  # noqa: PLR0124 - nan is not itself
+    return ", ".join(f"{segment} {each}" for segment, each in zip(SEGMENTS, told, strict=True))
+
+
+def _versions(store: Store) -> str:
+    """Name the model and the policy that are in force."""
+    now = now_ms()
+    found = [[each.version for each in store.index(channel) if each.effective_at <= now] for channel in SHOWN]
+    return ", ".join(each[-1] if each else f"no {channel}" for channel, each in zip(SHOWN, found, strict=True))
+
+
+def _check(jobs: Sequence[processes.Child], work: Sequence[Work]) -> None:
+    for job in jobs:
+        if job.ended():
+            raise Refusal(f"run: a job ended by itself; {job.last_words()}")
     for each in work:
         if each.done():
             each.result()
+
+
+def _quiet(_line: str) -> None:
+    """Say nothing of a release: the live view names the newest."""
 
 
 def _lags(cards: Cards, redis: Redis, minutes: int) -> dict[int, int]:

@@ -41,6 +41,7 @@ class Live:
     job: processes.Child
     redis: Any  # its types mix in asynchronous answers
     cards: Cards
+    sets: list[str]
 
     def heartbeat(self) -> int:
         """The newest slice end that went through the whole pipeline, ms since 1970; 0 before the first."""
@@ -138,7 +139,7 @@ def live(
         with ThreadPoolExecutor(1) as pool, Redis.from_url(stack.redis_url) as redis:
             pulses = pool.submit(past or pulse.keep_alive, settled, over)
             try:
-                running = Live(settled, job, redis, Cards(settled.redis, time.monotonic))
+                running = Live(settled, job, redis, Cards(settled.redis, time.monotonic), sets)
                 running.wait(lambda: running.heartbeat() > 0, START_S, "the first heartbeat")
                 yield running
             finally:
