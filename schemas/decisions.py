@@ -16,6 +16,7 @@ class Why(Enum):
     SPLIT = "SPLIT"
     LEARNED = "LEARNED"
     RULE = "RULE"
+    HEAD = "HEAD"
     QUIET = "QUIET"
     USUAL = "USUAL"
     HOLDOUT = "HOLDOUT"
@@ -36,6 +37,7 @@ MEANING: Final = {
     Why.SPLIT: "A draw from the configured distribution.",
     Why.LEARNED: "A draw from what was learned of the arms.",
     Why.RULE: "A rule asked for it; where it leaves several arms, a draw among them.",
+    Why.HEAD: "What a model predicts of the person sets it.",
     Why.QUIET: "No rule asks for a nudge: nothing.",
     Why.USUAL: "No rule sets anything: the usual parameters.",
     Why.HOLDOUT: "One of the people by whom the whole is measured: the default.",
@@ -86,6 +88,7 @@ class Versions(Struct, frozen=True, omit_defaults=True):
     rules: str | None = None
     policy: Annotated[str | None, Meta(description="The one in force when the session began.")] = None
     flags: str | None = None
+    heads: str | None = None
 
 
 class Context(Struct, frozen=True, omit_defaults=True):
@@ -165,6 +168,10 @@ class Trace(Struct, frozen=True, gc=False, omit_defaults=True):
         Meta(description="Policies that were not asked: their probabilities of the arms."),
     ] = None
     part: Part | None = None
+    heads: Annotated[
+        dict[str, float] | None,
+        Meta(description="params: parameter -> what the model predicts by which it is set, where no rule sets it."),
+    ] = None
     contributions: Annotated[
         dict[str, float] | None,
         Meta(description="rerank, of a sample: what adds most to the first item's raw score, the largest first."),

@@ -24,6 +24,8 @@ class Reason(Enum):
     WRITE_FAILED = "write_failed"
     WRITE_SKIPPED = "write_skipped"
     UNKNOWN_FORMAT = "unknown_format"
+    TOO_LATE = "too_late"
+    UNREADABLE = "unreadable"
 
 
 MEANING = {
@@ -42,6 +44,8 @@ MEANING = {
     Reason.WRITE_FAILED: "Redis did not take the decision; the topic `decisions` has it.",
     Reason.WRITE_SKIPPED: "Redis had just failed, so this decision was not sent; the topic `decisions` has it.",
     Reason.UNKNOWN_FORMAT: "The record has the marks of no declared format (conf/FORMATS.md).",
+    Reason.TOO_LATE: "A decision, exposure or rewarded event lay further out of order than `learn.disorder`: no outcome knows of it.",
+    Reason.UNREADABLE: "A record of `decisions` or `events` is none of the suite's: no outcome knows of it.",
 }
 
 

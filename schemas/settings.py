@@ -218,7 +218,9 @@ class Learn(Section, frozen=True):
 class Gates(Section, frozen=True):
     """What a model must show on people and times it never saw before it is published."""
 
-    lists: Annotated[int, Meta(ge=2, description="Lists of which something was clicked that it is judged by, at least.")]
+    lists: Annotated[
+        int, Meta(ge=2, description="Lists of which something was clicked that it is judged by, at least.")
+    ]
     ndcg: Annotated[float, Meta(ge=0, description="By how much its NDCG may lie below that of the live model.")]
     log_loss: Annotated[float, Meta(ge=0, description="By what share its log loss may lie above that.")]
     noise: Annotated[float, Meta(gt=0, description="Standard errors from which on a difference is no chance.")]
@@ -239,7 +241,7 @@ class Train(Section, frozen=True):
     patience: Count
     min_rows: Count
     max_rows: Count
-    place_weights: bool
+    position_weights: bool
     propensity_weights: bool
     clip: Annotated[float, Meta(ge=1)]
     held_out: Annotated[float, Meta(gt=0, lt=1)]
@@ -248,6 +250,15 @@ class Train(Section, frozen=True):
     among: Count
     every: Millis
     gates: Gates
+
+
+class Scoreboard(Section, frozen=True):
+    """When the off-policy scoreboard holds its tongue."""
+
+    confidence: Annotated[float, Meta(gt=0, lt=1)]
+    least_people: Count
+    least_telling: Count
+    clip: Annotated[float, Meta(ge=1)]
 
 
 class Exposures(Section, frozen=True):
@@ -272,6 +283,7 @@ class Flink(Section, frozen=True):
     parallelism: Count
     checkpoint: Millis
     checkpoint_dir: str
+    state: Literal["heap", "rocksdb"]
     bundle_rows: Count
     bundle_time: Millis
     watermark_interval: Millis
@@ -305,6 +317,7 @@ class Settings(Section, frozen=True):
     clusters: Clusters
     decide: Decide
     learn: Learn
+    scoreboard: Scoreboard
     train: Train
     releases: Releases
     flink: Flink

@@ -135,6 +135,20 @@ class Knob(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     options: Annotated[list[Scalar], Meta(description="What it may be; empty: anything of the default's type.")] = []
     least: float | None = None
     most: float | None = None
+    predicted: Annotated[
+        str,
+        Meta(
+            description="By what it is set: the target of a regression on the person's signals, released as a head. "
+            "Rules still come first. Empty: by rules alone."
+        ),
+    ] = ""
+    cuts: Annotated[
+        list[float],
+        Meta(description="Of options, which then stand in order: a prediction up to the first cut takes the first."),
+    ] = []
+    step: Annotated[
+        float, Meta(ge=0, description="Of a number: it moves from `least` on in such steps; 0: freely, or by 1.")
+    ] = 0.0
 
 
 class Content(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="kind", tag="params"):

@@ -42,6 +42,20 @@ class ExpressionError(ValueError):
     """An expression cannot be read; the message is a line with the column, the piece, and what is wrong with it."""
 
 
+class Compared(NamedTuple):
+    """A column that is held against a text that is written down.
+
+    Attributes:
+        name: of the column.
+        text: what stands in quotes.
+        column: where that begins, from 1 on.
+    """
+
+    name: str
+    text: str
+    column: int
+
+
 @dataclass(frozen=True)
 class Expression:
     """A formula or a condition, ready to be worked out.
@@ -50,11 +64,13 @@ class Expression:
         text: as it was written.
         names: the columns it uses.
         kind: what comes out: a number, a text, or a truth (then it is a condition).
+        compared: the columns that are held against texts that are written down, in order.
     """
 
     text: str
     names: frozenset[str]
     kind: Kind
+    compared: tuple["Compared", ...]
     _run: Callable[[Given], Any] = field(repr=False, compare=False)
 
     def __call__(self, columns: Given) -> NDArray[Any]:
@@ -101,6 +117,8 @@ def compiled(
     [True, False, False]
     >>> small.kind, sorted(small.names)
     ('truth', ['device', 'hour'])
+    >>> small.compared
+    (Compared(name='device', text='mobile', column=12), Compared(name='device', text='tv', column=22))
     >>> compiled("rate_fst > 1", numbers=["rate_fast", "rate_slow"])
     Traceback (most recent call last):
     ...
@@ -108,7 +126,7 @@ def compiled(
     """
     reading = _Reading(text, numbers, texts, functions)
     part = reading.part(_parsed(text))
-    return Expression(text, frozenset(reading.names), part.kind, part.run)
+    return Expression(text, frozenset(reading.names), part.kind, tuple(reading.compared), part.run)
 
 
 def divided(one: Any, by: Any) -> Any:
@@ -162,6 +180,7 @@ class _Reading:
         self, text: str, numbers: Collection[str], texts: Collection[str], functions: Mapping[str, Function]
     ) -> None:
         self.names = set[str]()
+        self.compared: list[Compared] = []
         self._bytes = text.encode()
         self._kinds: dict[str, Kind] = {**dict.fromkeys(numbers, "number"), **dict.fromkeys(texts, "text")}
         self._hint = "; a text stands in quotes" if texts else ""
@@ -260,6 +279,9 @@ class _Reading:
         if left.kind != right.kind:
             but = f"but {self._piece(left.node)} is {_WORDS[left.kind]}"
             raise self._wrong(right.node, f"is {_WORDS[right.kind]}, {but}")
+        for column, said in ((left, right), (right, left)):
+            if isinstance(column.node, ast.Name) and isinstance(said.constant, str):
+                self.compared.append(Compared(column.node.id, said.constant, self._column(said.node)))
 
     def _membership(self, node: ast.Compare, depth: int, *, without: bool) -> _Part:
         one, (several,) = self.part(node.left, depth + 1), node.comparators

@@ -13,6 +13,7 @@ import msgspec
 
 from schemas.releases import Manifest
 from udfs.releases import RefusedRelease
+from udfs.scoring.heads import Heads
 from udfs.scoring.models import Model
 
 _REFUSED: Final = 3
@@ -21,27 +22,27 @@ _MEMORY: Final = 4 << 30
 
 
 class _Request(msgspec.Struct, frozen=True):
-    """What the child is asked to load."""
+    """What the child is asked to load: a model, or without a manifest heads."""
 
     version: str
     text: str
-    manifest: Manifest
+    manifest: Manifest | None
     seconds: int
 
 
 class Trial:
-    """A child process that loads one model. Close it, or use it in a `with` statement."""
+    """A child process that loads one model, or heads. Close it, or use it in a `with` statement."""
 
-    def __init__(self, version: str, text: str, manifest: Manifest, timeout_ms: int) -> None:
+    def __init__(self, version: str, text: str, manifest: Manifest | None, timeout_ms: int) -> None:
         """Start the child; this does not wait for it.
 
         Args:
             version: The release.
-            text: The model as LightGBM saves it.
-            manifest: Its feature names and golden rows.
+            text: The model as LightGBM saves it; or heads, as JSON.
+            manifest: A model's feature names and golden rows; None for heads.
             timeout_ms: How long the child may take.
         """
-        self._version = version
+        self._whose = f"{'model' if manifest else 'heads'} {version}"
         self._timeout_ms = timeout_ms
         self._deadline = time.monotonic() + timeout_ms / 1000
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - open until the child has spoken
@@ -70,13 +71,13 @@ class Trial:
         try:
             code = self._child.wait(max(0.0, self._deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
-            raise RefusedRelease(f"model {self._version}: it did not load within {self._timeout_ms} ms") from None
+            raise RefusedRelease(f"{self._whose}: it did not load within {self._timeout_ms} ms") from None
         if code == _REFUSED:
             raise RefusedRelease(self._last_words())
         if code < 0:
-            raise RefusedRelease(f"model {self._version}: loading it kills the process ({signal.Signals(-code).name})")
+            raise RefusedRelease(f"{self._whose}: loading it kills the process ({signal.Signals(-code).name})")
         if code:
-            raise RefusedRelease(f"model {self._version}: loading it fails: {self._last_words()}")
+            raise RefusedRelease(f"{self._whose}: loading it fails: {self._last_words()}")
 
     def close(self) -> None:
         """End the child if it still runs."""
@@ -103,7 +104,10 @@ def _rehearse() -> int:
     # So that it ends by itself where its parent was killed.
     resource.setrlimit(resource.RLIMIT_CPU, (request.seconds, request.seconds))
     try:
-        Model.parse(request.version, request.text, request.manifest)
+        if request.manifest:
+            Model.parse(request.version, request.text, request.manifest)
+        else:
+            Heads.parse(request.version, request.text.encode()).rehearse()
     except RefusedRelease as refused:
         print(refused, file=sys.stderr)
         return _REFUSED

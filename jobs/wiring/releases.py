@@ -29,6 +29,7 @@ _FIELD: Final[Mapping[Channel, str]] = {
     "segments": "clusters",
     "rules": "book",
     "flags": "switches",
+    "heads": "heads",
 }
 """Where a channel's release stands in `Loaded`."""
 

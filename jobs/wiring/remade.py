@@ -19,6 +19,7 @@ from udfs.deciding.switches import Switches
 from udfs.detectors.isolation import IsolationForest
 from udfs.explaining.differences import Side, differences
 from udfs.releases import RefusedRelease
+from udfs.scoring.heads import Heads
 from udfs.scoring.models import Model
 from udfs.segments.clusters import Clusters
 
@@ -72,6 +73,7 @@ class Past:
                 anomalies=self._found("anomalies", ver.anomalies, IsolationForest),
                 book=book,
                 switches=self._found("flags", ver.flags, Switches),
+                heads=self._found("heads", ver.heads, Heads),
                 effective={
                     channel: self._release(channel, version).effective_at
                     for channel in DECIDING

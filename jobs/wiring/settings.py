@@ -24,7 +24,7 @@ from schemas.events import Purpose
 from schemas.segments import MAX_RULES
 from schemas.settings import SECRETS, Clusters, Settings, Watch
 from schemas.signals import REGISTRY
-from udfs.deciding.book import authored, faults
+from udfs.deciding.book import authored, faults, nobody, strangers
 from udfs.expressions import ExpressionError
 from udfs.payloads.mapping import reader
 from udfs.segments.membership import condition
@@ -290,7 +290,9 @@ _POSITIVE: Final = (
 
 def _misfits(settings: Settings) -> Iterator[tuple[list[Path], str]]:
     """Yield what contradicts what: the paths involved, and the rule they break."""
-    yield from (([path], sentence) for path, sentence in faults(authored(settings)))
+    book = authored(settings)
+    wrong = (*faults(book), *strangers(book, settings.segments.rules))
+    yield from (([path], sentence) for path, sentence in wrong)
     yield from _segment_misfits(settings)
     yield from _consent_misfits(settings)
     yield from _cluster_misfits(settings.clusters)
@@ -375,16 +377,17 @@ def _signal_misfits(settings: Settings) -> Iterator[tuple[list[Path], str]]:
 def _segment_misfits(settings: Settings) -> Iterator[tuple[list[Path], str]]:
     rules = settings.segments.rules
     for name, rule in rules.items():
-        at = ("segments", "rules", name)
+        at: Path = ("segments", "rules", name)
         if not re.fullmatch(NAME, name):
             yield [at], f"expected a name like {NAME}"
         for key, text in (("enter", rule.enter), ("leave", rule.leave)):
             if text is None:
                 continue
             try:
-                condition(text)
+                told = list(nobody(condition(text), rules))
             except ExpressionError as error:
-                yield [(*at, key)], str(error)
+                told = [str(error)]
+            yield from (([(*at, key)], sentence) for sentence in told)
         if rule.hold > settings.time.session_cap:
             yield [(*at, "for"), ("time", "session_cap")], "must not be longer than time.session_cap"
     if len(rules) > MAX_RULES:

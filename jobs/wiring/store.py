@@ -20,6 +20,7 @@ from udfs.deciding.learned import Learnt
 from udfs.deciding.switches import Switches
 from udfs.detectors.isolation import IsolationForest
 from udfs.releases import RefusedRelease
+from udfs.scoring.heads import Heads
 from udfs.segments.clusters import Clusters
 
 INDEX: Final = "index.jsonl"
@@ -34,10 +35,11 @@ PREFIX: Final[dict[Channel, str]] = {
     "rules": "r",
     "policy": "p",
     "flags": "f",
+    "heads": "h",
 }
 """Versions are this letter and a number that grows."""
 
-Payload = Catalogue | Norms | IsolationForest | Clusters | Book | Learnt | Switches
+Payload = Catalogue | Norms | IsolationForest | Clusters | Book | Learnt | Switches | Heads
 """What the payloads of all channels but the models' are, once they are read."""
 
 LOADERS: Final[dict[Channel, Callable[[str, bytes], Payload]]] = {
@@ -48,6 +50,7 @@ LOADERS: Final[dict[Channel, Callable[[str, bytes], Payload]]] = {
     "rules": Book.parse,
     "policy": Learnt.parse,
     "flags": Switches.parse,
+    "heads": Heads.parse,
 }
 """What makes a payload ready for use. A model is not among them: loading one may end the process, see `Trial`."""
 
@@ -230,18 +233,20 @@ def one_line(error: Exception) -> str:
 
 
 def trial(channel: Channel, payload: bytes, manifest: Manifest | None, timeout_ms: int) -> None:
-    """Try what is to be published, a model in a child process.
+    """Try what is to be published; what LightGBM has to read, in a child process.
 
     Raises:
         RefusedRelease: It must not be published; the message says why.
     """
     if channel != "model":
         LOADERS[channel]("new", payload)
+        if channel != "heads":
+            return
+        manifest = None  # each head has its golden rows with it
     elif manifest is None:
         raise RefusedRelease(f"model new: it has no {MANIFEST}, so nobody can tell whether it scores as it should")
-    else:
-        with Trial("new", text_of("new", payload), manifest, timeout_ms) as child:
-            child.verdict()
+    with Trial("new", text_of("new", payload), manifest, timeout_ms) as child:
+        child.verdict()
 
 
 def _release(channel: Channel, number: int, line: bytes) -> Release:

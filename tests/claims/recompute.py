@@ -15,6 +15,7 @@ from msgspec import json
 from msgspec.structs import replace
 
 from jobs import train
+from jobs.heads import PARAMETERS
 from jobs.local.lessons import lessons
 from jobs.local.world import CATALOGUE, INTERESTS, Shelf, seeded
 from jobs.wiring.publishing import published
@@ -23,12 +24,13 @@ from jobs.wiring.store import Store
 from schemas.decisions import Decision, Trace, Why
 from schemas.durations import Millis
 from schemas.flags import Flags
+from schemas.heads import Head, Regressions
 from schemas.policies import Learned, Leaves, Linear, LinThompson, Plays, Posteriors, Sparse
 from schemas.releases import Channel, Manifest
 from schemas.rules import Action, Case, Experiment, Holdout, Namespace, Rule, Rulebook, Treatment, encoded
 from schemas.settings import Settings
 from schemas.signals import USER_FEATURES
-from schemas.slots import Arm, Guards, Rerank, Variant, Windows
+from schemas.slots import Arm, Cap, Guards, Rerank, Variant, Windows
 from tests.bench.stream import GRANTED, Record, Shape, records
 from tests.claims.claim import REPOSITORY, Claim, Result, folder, settings
 from tests.claims.signals import replayed
@@ -37,6 +39,7 @@ from udfs.deciding.book import authored
 from udfs.detectors.isolation import IsolationForest
 from udfs.explaining.sentences import sentence
 from udfs.explaining.telling import scored, told
+from udfs.scoring.models import golden
 from udfs.scoring.trees import read
 
 EVENTS: Final = 200_000
@@ -56,7 +59,7 @@ RATE: Final = 200.0
 TURNS_S: Final = (100, 350, 500, 650)
 """When new releases come into force, seconds from the start."""
 
-TWICE: Final = ("catalogue", "model", "rules", "policy", "flags")
+TWICE: Final = ("catalogue", "model", "rules", "policy", "flags", "heads")
 """Channels whose releases follow one another while the stream lasts."""
 
 UNSEEN: Final = frozenset({Why.DEFAULT})
@@ -147,6 +150,8 @@ def _publish(conf: Settings) -> list[str]:
     publish("rules", encoded(less), turns[2])
     publish("policy", json.encode(posteriors(conf, 1)), 0)
     publish("policy", json.encode(posteriors(conf, 2)), turns[1])
+    publish("heads", json.encode(heads(conf, 1)), turns[0])
+    publish("heads", json.encode(heads(conf, 2)), turns[2])
     publish("flags", json.encode(Flags(slots={"nudge": False})), turns[2])
     publish("flags", json.encode(Flags()), turns[3])
     publish("segments", json.encode(GROUPS), 0)
@@ -177,7 +182,8 @@ def rulebook(conf: Settings, shelf: Shelf) -> Rulebook:
     slots["hero"] = replace(
         hero, policy="learned", shadow=["weights"], guards=replace(hero.guards, refresh=Millis(60_000))
     )
-    slots["nudge"] = replace(nudge, guards=replace(nudge.guards, quiet_when="rate_fast > 0.6"))
+    # More than one a session, or the cap would always come before the cooldown.
+    slots["nudge"] = replace(nudge, guards=replace(nudge.guards, quiet_when="rate_fast > 0.6", caps=[Cap(2)]))
     rules = {
         "fresh": Rule(
             "home_feed",
@@ -258,6 +264,16 @@ def posteriors(conf: Settings, seed: int) -> Posteriors:
             "banner": Learned(trees=text, leaves=counts),
         }
     )
+
+
+def heads(conf: Settings, seed: int) -> Regressions:
+    """Make up what was learned of the length of pages: that the lively like them long."""
+    features = lessons(conf, seed, 20_000).features[:, : len(USER_FEATURES)]
+    data = lightgbm.Dataset(
+        features, 60 * features[:, USER_FEATURES.index("rate_fast")], feature_name=list(USER_FEATURES)
+    )
+    text = lightgbm.train(PARAMETERS, data, 20).model_to_string()
+    return Regressions({"page": {"length": Head("read_s", text, golden(text, features[:32]).golden)}})
 
 
 def main(store: str, decisions: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from schemas.policies import LinUcb, Thompson
 from schemas.rules import Action, Case, Experiment, Namespace, Rule, Rulebook, Schedule, Step, Treatment, encoded
 from schemas.signals import Signals
 from schemas.slots import Arm, Cap, Content, Guards, Knob, Rerank, Slot, Trigger, Variant
-from udfs.deciding.book import Book, faults
+from udfs.deciding.book import Book, faults, strangers
 from udfs.releases import RefusedRelease
 
 ARMS = {"plain": Arm(), "story": Arm()}
@@ -25,6 +25,7 @@ NOON, EVENING = datetime(2026, 12, 1, 12, tzinfo=UTC), datetime(2026, 12, 1, 18,
 STORY = Action(arms=["story"])
 RECENT = Variant(ARMS, "plain", resolve="recency")
 LIST = "this slot takes pin, bury, hide, boost"
+FOR_NUMBERS = "is for numbers, and for options with `cuts` between them"
 FOR = "a rule segment has a `for` of its own"
 
 
@@ -137,6 +138,35 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     (page(columns=Knob(0, least=1)), "slots.page.params.columns.default: must be at least 1"),
     (page(columns=Knob(5.5, most=4.5)), "slots.page.params.columns.default: must be at most 4.5"),
     (page(images=Knob("full", least=1)), "slots.page.params.images: least and most are for numbers"),
+    (page(x=Knob(1, cuts=[1.0])), "slots.page.params.x.cuts: is nothing without `predicted`"),
+    (page(x=Knob(1.0, step=0.5)), "slots.page.params.x.step: is nothing without `predicted`"),
+    (page(x=Knob("a", predicted="y")), f"slots.page.params.x.predicted: {FOR_NUMBERS}"),
+    (page(x=Knob(default=True, predicted="y")), f"slots.page.params.x.predicted: {FOR_NUMBERS}"),
+    (
+        page(x=Knob(1.0, least=0, predicted="y")),
+        "slots.page.params.x.predicted: needs `least` and `most`: a prediction may be any number",
+    ),
+    (
+        page(x=Knob(1, least=0, most=4, predicted="y", cuts=[2.0])),
+        "slots.page.params.x.cuts: are for options; a number needs `least` and `most`",
+    ),
+    (page(x=Knob(1, least=0, most=4.5, predicted="y")), "slots.page.params.x.most: must be whole, as the default is"),
+    (
+        page(x=Knob(1, least=0, most=4, predicted="y", step=0.5)),
+        "slots.page.params.x.step: must be whole, as the default is",
+    ),
+    (
+        page(x=Knob("b", ["a", "b", "c"], predicted="y", cuts=[2.0])),
+        "slots.page.params.x.cuts: 3 options need 2 numbers between them",
+    ),
+    (
+        page(x=Knob("b", ["a", "b", "c"], predicted="y", cuts=[2.0, 2.0])),
+        "slots.page.params.x.cuts: must rise, as the options do",
+    ),
+    (
+        page(x=Knob(1, [1, 2], predicted="y", cuts=[2.0], step=1.0)),
+        "slots.page.params.x.step: is for numbers; here are options",
+    ),
     # Policies.
     (
         hero(policies={"weights": Thompson()}),
@@ -245,6 +275,7 @@ def test_what_does_not_fit_is_told_once_with_its_place(said: dict[str, Any], fau
         guarded(caps=[Cap(3, of="nudge"), Cap(9, of="*", per="day")], refresh=Millis(5), changes=2, confidence=0.5),
         case('segment == "reader" and cluster == 3 and hour > 8', confidence="1 - churn_risk"),
         case(schedule=Schedule(NOON, EVENING, [22, 6], ["mon"])),
+        page(a=Knob("a", ["a", "b"], predicted="y", cuts=[2.0]), b=Knob(0.5, least=0, most=1, predicted="y", step=0.1)),
         case(then=Action(pin=["x"], bury=["y"], hide=["sport"], boost={"news": 1.0}), slot="feed"),
         case(then=Action(set={"images": "none", "columns": 4}), slot="page"),
         trial(arm=Treatment(policy="weights", arms=["story"], refresh=Millis(0)), ramp=[Step(NOON, 0.1)]),
@@ -299,3 +330,43 @@ def test_a_cap_counts_its_own_slot_an_arm_or_all_slots_together() -> None:
 def test_a_condition_may_ask_every_signal() -> None:
     asked = " and ".join(f"{name} == {name}" for name in Signals.__struct_fields__[:30])
     assert list(faults(rulebook(**case(asked)))) == []
+
+
+STRANGERS: list[tuple[dict[str, Any], str]] = [
+    (
+        case('hour > 8 and segment == "reder"'),
+        'rules.r.cases.c.when: column 25: there is no segment "reder"; did you mean reader?',
+    ),
+    (
+        case('segment in ("reader", "skimer")'),
+        'rules.r.cases.c.when: column 23: there is no segment "skimer"; did you mean skimmer?',
+    ),
+    (
+        trial(when='"bot" != segment'),
+        'experiments.e.when: column 1: there is no segment "bot"; there are: reader, skimmer',
+    ),
+    (
+        guarded(quiet_when='not device == "moble"'),
+        'slots.hero.guards.quiet_when: column 15: there is no device "moble"; did you mean mobile?',
+    ),
+    (
+        case('device == "tv" and connection == "slowly"'),
+        'rules.r.cases.c.when: column 34: there is no connection "slowly"; did you mean slow?',
+    ),
+]
+
+
+@pytest.mark.parametrize(("said", "fault"), STRANGERS)
+def test_a_condition_on_what_nobody_ever_is_is_told_with_its_place(said: dict[str, Any], fault: str) -> None:
+    book = rulebook(**said)
+    assert [f"{'.'.join(path)}: {sentence}" for path, sentence in strangers(book, ["reader", "skimmer"])] == [fault]
+    # A release that decides already was held against the segments of its time.
+    assert list(faults(book)) == []
+
+
+@pytest.mark.parametrize(
+    "when",
+    ['segment == ""', 'segment != "reader"', 'device == "" or connection in ("slow", "fast")', 'country == "XX"'],
+)
+def test_who_is_in_no_segment_or_with_what_is_unknown_may_be_asked_for(when: str) -> None:
+    assert list(strangers(rulebook(**case(when)), ["reader"])) == []

@@ -4,7 +4,7 @@ import pytest
 
 from schemas.durations import Millis
 from schemas.rules import Action, Case, Experiment, Rule, Treatment
-from schemas.slots import Arm, Cap, Guards, Rerank, Resolve, Trigger, Variant
+from schemas.slots import Arm, Cap, Content, Guards, Knob, Rerank, Resolve, Trigger, Variant
 from tests.udfs.people import book
 from udfs.explaining.outline import outline
 
@@ -61,6 +61,17 @@ def test_a_slot_for_which_nothing_speaks_says_so() -> None:
         "feed: a list of 3, out of 9 candidates, relevance 0.7 against sameness",
         "  no rule and no experiment speaks for it",
     ]
+
+
+def test_a_parameter_says_by_what_it_is_set_and_within_what() -> None:
+    knobs = {
+        "length": Knob("short", ["short", "long"], predicted="read_s", cuts=[30.0]),
+        "density": Knob(0.5, least=0, most=1, predicted="crowded", step=0.25),
+    }
+    assert next(outline(book(slots={"page": Content(knobs)}))) == (
+        "page: length = short (short, long, by a model's read_s, cut at 30), "
+        "density = 0.5 (>= 0, <= 1, in steps of 0.25, by a model's crowded)"
+    )
 
 
 def test_caps_say_of_what_and_in_which_stretch_and_arms_of_an_experiment_how_they_differ() -> None:

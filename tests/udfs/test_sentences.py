@@ -112,6 +112,16 @@ SAID = [
         "page has images none, motion off because the rule low_bandwidth sets it so",
     ),
     (
+        SlotCard("d.page", "params", 1.0, Why.RULE, 0, params={"length": "long"}, why=["rule:slow", "head:length"]),
+        Trace(rules=won("slow"), heads={"length": 41.56, "images": 3.0}),
+        "page has length long because the rule slow sets it so, and length follows a model",
+    ),
+    (
+        SlotCard("d.page", "params", 1.0, Why.HEAD, 0, params={"length": "long"}, why=["head:length"]),
+        Trace(heads={"length": 41.56}),
+        "page has length long because length follows what a model predicts of the person (41.6)",
+    ),
+    (
         hero("plain", Why.HOLDOUT),
         Trace(),
         "hero shows plain because the person is held out of everything, so that the whole can be measured",

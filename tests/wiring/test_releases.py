@@ -21,9 +21,10 @@ from jobs.wiring.publishing import now_ms
 from jobs.wiring.releases import Follower, Loaded, Store, trial
 from jobs.wiring.settings import load
 from schemas.decisions import Versions
+from schemas.heads import Head, Regressions
 from schemas.releases import FILES, Golden, Manifest, Release
 from schemas.settings import Settings
-from schemas.signals import FEATURES
+from schemas.signals import FEATURES, USER_FEATURES
 from udfs.releases import RefusedRelease
 from udfs.scoring.models import golden
 
@@ -57,6 +58,17 @@ def model() -> Trained:
     params = {"objective": "binary", "num_leaves": 7, "num_threads": 1, "verbosity": -1}
     text: str = lightgbm.train(params, data, 10).model_to_string()
     return Trained(text.encode(), golden(text, rng.normal(size=(20, len(FEATURES)))))
+
+
+@pytest.fixture(scope="module")
+def heads() -> bytes:
+    rng = np.random.default_rng(7)
+    rows = rng.normal(size=(1000, len(USER_FEATURES)))
+    data = lightgbm.Dataset(rows, rows[:, 0] + rng.normal(size=1000), feature_name=list(USER_FEATURES))
+    params = {"objective": "regression", "num_leaves": 7, "num_threads": 1, "verbosity": -1}
+    text: str = lightgbm.train(params, data, 10).model_to_string()
+    head = Head("read_s", text, golden(text, rng.normal(size=(20, len(USER_FEATURES)))).golden)
+    return msgspec.json.encode(Regressions({"page": {"length": head}}))
 
 
 @pytest.fixture(scope="module")
@@ -208,6 +220,31 @@ def test_a_corrupt_model_fails_its_trial_and_we_live_to_say_why(
         trial("model", torn, model.manifest, PATIENCE_MS)
 
 
+def test_sound_heads_pass_their_trial(heads: bytes) -> None:
+    trial("heads", heads, None, PATIENCE_MS)
+
+
+@pytest.mark.parametrize(
+    ("found", "changed", "complaint"),
+    [
+        (rb".*", b"\xff", "JSON is malformed: invalid character (byte 0)"),
+        (rb"end of trees", b"", 'model page.length: the text is cut or not a model: no line "end of trees"'),
+        (rb"leaf_value=(-?)[0-9]", rb"leaf_value=\g<1>7", "model page.length: golden row "),
+        (rb"gap_s", b"gap_m", "model page.length: it asks other features than schemas.signals.USER_FEATURES, in order"),
+        # We do not read what scores do not need; LightGBM does, in the child.
+        (rb"split_gain=\d", rb"split_gain=x", "loading it kills the process (SIGABRT)"),
+        (rb"objective=regression", b"objective=regresion", "model page.length: model new: Unknown objective type name"),
+    ],
+)
+def test_corrupt_heads_fail_their_trial_and_we_live_to_say_why(
+    heads: bytes, found: bytes, changed: bytes, complaint: str
+) -> None:
+    torn, times = re.subn(found, changed, heads, count=1, flags=re.DOTALL)
+    assert times == 1
+    with pytest.raises(RefusedRelease, match=f"^heads new: {re.escape(complaint)}[^\n]*$"):
+        trial("heads", torn, None, PATIENCE_MS)
+
+
 def test_a_model_without_a_manifest_is_refused(model: Trained) -> None:
     with pytest.raises(RefusedRelease, match=r"^model new: it has no manifest\.json"):
         trial("model", model.payload, None, PATIENCE_MS)
@@ -296,6 +333,20 @@ def test_refused_segments_are_said_and_the_last_good_ones_stay(store: Store, cap
     assert said.startswith(
         'release s2 is refused, the last good one stays: segments s2: features[0]: there is no signal "depth"; '
     )
+
+
+def test_refused_heads_are_said_and_the_last_good_ones_stay(
+    store: Store, heads: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    torn = re.sub(rb"leaf_value=(-?)[0-9]", rb"leaf_value=\g<1>7", heads, count=1)
+    store.publish("heads", heads, None, effective_at=0, reason="")
+    store.publish("heads", torn, None, effective_at=10, reason="")
+    follower = Follower(store.uri, 1000, PATIENCE_MS, Clock(), logging.getLogger("followed"), channels=("heads",))
+    follower.refresh()
+    found = follower.each(np.array([5, 15], dtype=np.int64))
+    assert [row.versions() for row in found] == [Versions(heads="h1")] * 2
+    (said,) = caplog.messages
+    assert said.startswith("release h2 is refused, the last good one stays: heads h2: model page.length: golden row ")
 
 
 def test_every_channel_may_be_followed_at_once_and_rows_are_told_apart_by_all_of_them(

@@ -17,9 +17,10 @@ from jobs.wiring.store import Store
 from schemas.decisions import Decision, Unfit, Versions, Why
 from schemas.durations import Millis
 from schemas.flags import Flags
+from schemas.heads import Head, Regressions
 from schemas.policies import Learned, Plays, Posteriors, Thompson
 from schemas.rules import Action, Case, Experiment, Rule, Rulebook, Treatment, encoded
-from schemas.signals import FEATURES, Signals
+from schemas.signals import FEATURES, USER_FEATURES, Signals
 from schemas.slots import Arm, Cap, Content, Guards, Knob, Rerank, Trigger, Variant
 from udfs.scoring.models import golden
 
@@ -41,7 +42,12 @@ BOOK = Rulebook(
             guards=Guards(caps=[Cap(3)]),
         ),
         "nudge": Trigger({"help": Arm()}),
-        "page": Content({"images": Knob("full", ["full", "none"])}),
+        "page": Content(
+            {
+                "images": Knob("full", ["full", "none"]),
+                "length": Knob("short", ["short", "long"], predicted="read_s", cuts=[30.0]),
+            }
+        ),
     },
     rules={
         "help": Rule("nudge", {"hurried": Case("rate_fast > 2", Action(arms=["help"]))}),
@@ -76,6 +82,12 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store.publish("model", text.encode(), golden(text, rows[:20]), effective_at=5, reason="")
     store.publish("rules", encoded(BOOK), None, effective_at=0, reason="")
     store.publish("policy", json.encode(LEARNT), None, effective_at=0, reason="")
+    params = {"objective": "regression", "num_threads": 1, "verbosity": -1}
+    away = np.random.default_rng(8).exponential(40.0, size=(2000, len(USER_FEATURES)))
+    data = lightgbm.Dataset(away, away[:, USER_FEATURES.index("gap_s")], feature_name=list(USER_FEATURES))
+    text = lightgbm.train(params, data, 20).model_to_string()
+    head = Head("read_s", text, golden(text, away[:20]).golden)
+    store.publish("heads", json.encode(Regressions({"page": {"length": head}})), None, effective_at=7, reason="")
     store.publish("flags", json.encode(Flags(slots={"page": False})), None, effective_at=0, reason="")
     return place
 
@@ -116,6 +128,7 @@ VERSIONS = [
     Versions("c1", rules="r1"),
     Versions("c1", "m1", rules="r1", policy="p1"),
     Versions("c2", "m1", rules="r1", policy="p1", flags="f1"),
+    Versions("c2", rules="r1", heads="h1"),
 ]
 
 
@@ -132,7 +145,7 @@ def test_records_of_several_releases_are_made_again_to_the_byte_in_any_order(sto
     texts = written(store)
     records = read(texts)
     reasons = {card.reason for record in records for card in record.slots.values()}
-    assert {Why.SCORE, Why.POPULAR, Why.SPLIT, Why.LEARNED, Why.RULE, Why.QUIET, Why.USUAL} <= reasons
+    assert {Why.SCORE, Why.POPULAR, Why.SPLIT, Why.LEARNED, Why.RULE, Why.HEAD, Why.QUIET, Why.USUAL} <= reasons
     assert {Why.CONTROL, Why.OFF, Why.CAPPED, Why.ROBOT} <= reasons
     assert any(trace.contributions for record in records for trace in record.trace.values())
     anew = past(store)
@@ -151,11 +164,11 @@ def test_where_no_rules_are_named_what_conf_says_decides(store: Path) -> None:
 
 
 def test_what_a_version_names_is_known_with_the_moment_from_which_it_counted(store: Path) -> None:
-    found = past(store).named(Versions("c2", "m1", rules="r1", policy="p1"))
-    assert found.releases.versions() == Versions("c2", "m1", rules="r1")
+    found = past(store).named(Versions("c2", "m1", rules="r1", policy="p1", heads="h1"))
+    assert found.releases.versions() == Versions("c2", "m1", rules="r1", heads="h1")
     assert found.learnt is not None
     assert (found.learnt.version, found.book.version) == ("p1", "r1")
-    assert found.releases.effective == {"catalogue": 1, "model": 5, "rules": 0, "policy": 0}
+    assert found.releases.effective == {"catalogue": 1, "model": 5, "rules": 0, "policy": 0, "heads": 7}
 
 
 def test_a_release_is_read_once(store: Path) -> None:

@@ -231,6 +231,39 @@ weight = 1.5
 default = "loud"
 => 2: slots.hero.default: expected one of its arms:
 
+[slots.page.params.length]
+cuts = [40.0, 10.0]
+=> 2: slots.page.params.length.cuts: must rise, as the options do; got slots.page.params.length.cuts = [40.0, 10.0]
+
+[slots.page.params.text]
+default = "x"
+predicted = "read_s"
+=> 3: slots.page.params.text.predicted: is for numbers, and for options with `cuts` between them; got
+
+[slots.page.params.size]
+default = "m"
+options = ["s", "m", "l"]
+predicted = "read_s"
+=> 1: slots.page.params.size.cuts: 3 options need 2 numbers between them
+
+[rules.reading.cases.reader]
+when = 'segment == "reder"'
+=> 2: rules.reading.cases.reader.when: column 12: there is no segment "reder"; did you mean reader?; got
+
+[experiments.e]
+slot = "hero"
+when = 'connection == "slowly"'
+arms = { a = {}, b = {} }
+=> 3: experiments.e.when: column 15: there is no connection "slowly"; did you mean slow?; got
+
+[slots.nudge.guards]
+quiet_when = 'device in ("mobile", "watch")'
+=> 2: slots.nudge.guards.quiet_when: column 22: there is no device "watch"; there are: desktop, mobile, tablet
+
+[segments.rules.reader]
+enter = 'device == "moble"'
+=> 2: segments.rules.reader.enter: column 11: there is no device "moble"; did you mean mobile?; got
+
 [slots.home_feed]
 candidates = 3
 length = 4
@@ -473,6 +506,7 @@ def test_lines_are_counted_through_texts_lists_comments_and_tables_in_lists() ->
 def test_there_are_no_more_rule_segments_than_are_counted(root: Path) -> None:
     rules = [f'[segments.rules.s{n}]\nabout = "Ours."\nenter = "hour == {n}"' for n in range(9)]
     (root / "conf" / "segments.toml").write_text("\n".join(rules[:8]))
+    (root / "conf" / "rules.toml").write_text("[rules]\n")  # its rules ask for segments that there are no longer
     assert [*trial(root, "").settings.segments.rules] == ["s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7"]
     assert refused(root, rules[8]) == "conf/trial.toml:1: segments.rules.s8: at most 8 rule segments"
 

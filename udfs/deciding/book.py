@@ -1,6 +1,6 @@
 """What a team authored, held together: every rule, arm and experiment checked, every condition ready to be asked."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import pairwise
@@ -9,6 +9,7 @@ from typing import Final, NamedTuple, Self
 from msgspec import MsgspecError
 
 from schemas.decisions import Context
+from schemas.events import Connection, Device
 from schemas.lanes import MAX_COUNTERS, shares_lanes
 from schemas.rules import MAX_WATCHED, Action, Case, Experiment, Rule, Rulebook, Treatment, decoded
 from schemas.settings import Settings
@@ -29,6 +30,8 @@ PER: Final = ("session", "day", "life")
 ALL: Final = "*"
 JOINTS: Final = "./:"
 """What joins names: `rule.case`, `slot/arm`, `experiment:arm`."""
+
+_KINDS: Final = {"device": [each.value for each in Device], "connection": [each.value for each in Connection]}
 
 Fault = tuple[tuple[str, ...], str]
 """Where something stands, and what is wrong with it."""
@@ -228,6 +231,48 @@ def faults(book: Rulebook) -> Iterator[Fault]:
         yield from _experiment_faults(book, name, experiment)
 
 
+def strangers(book: Rulebook, segments: Collection[str]) -> Iterator[Fault]:
+    """Say where a condition asks for what nobody ever is.
+
+    This is for a rulebook that is being written: one that decides already was held against the segments of its time.
+
+    Args:
+        book: a rulebook.
+        segments: names of the rule segments there are.
+    """
+    for path, text in _conditions(book):
+        try:
+            read = condition(text)
+        except ExpressionError:
+            continue  # `faults` tells it
+        yield from ((path, sentence) for sentence in nobody(read, segments))
+
+
+def _conditions(book: Rulebook) -> Iterator[tuple[tuple[str, ...], str]]:
+    for name, slot in book.slots.items():
+        if slot.guards.quiet_when:
+            yield ("slots", name, "guards", "quiet_when"), slot.guards.quiet_when
+    for name, rule in book.rules.items():
+        for key, case in rule.cases.items():
+            yield ("rules", name, "cases", key, "when"), case.when
+    for name, experiment in book.experiments.items():
+        if experiment.when:
+            yield ("experiments", name, "when"), experiment.when
+
+
+def nobody(asked: Expression, segments: Collection[str]) -> Iterator[str]:
+    """Say which of the texts that a condition asks for are no segment, device or connection that there is.
+
+    >>> list(nobody(condition('device == "moble" and segment != ""'), ["reader"]))
+    ['column 11: there is no device "moble"; did you mean mobile?']
+    """
+    known = {"segment": segments, **_KINDS}
+    for name, text, column in asked.compared:
+        # Empty is who is in no segment, or with what is not known.
+        if text and name in known and text not in known[name]:
+            yield f"column {column}: {no_such(name, text, dict.fromkeys(known[name]))}"
+
+
 def _is_watched(book: Rulebook, rule: Rule, case: Case) -> bool:
     slot = book.slots.get(rule.slot)
     return case.hold > 0 or (slot is not None and slot.resolve == "recency")
@@ -342,6 +387,36 @@ def _knob_faults(at: tuple[str, ...], knob: Knob) -> Iterator[Fault]:
         yield at, "least and most are for numbers"
     elif sentence := _unfit(knob, knob.default):
         yield (*at, "default"), sentence
+    if not knob.predicted:
+        yield from (((*at, key), "is nothing without `predicted`") for key in ("cuts", "step") if getattr(knob, key))
+    elif knob.options:
+        yield from _cut_faults(at, knob)
+    else:
+        yield from _range_faults(at, knob)
+
+
+def _cut_faults(at: tuple[str, ...], knob: Knob) -> Iterator[Fault]:
+    between = len(knob.options) - 1
+    if len(knob.cuts) != between:
+        yield (*at, "cuts"), f"{len(knob.options)} options need {between} numbers between them"
+    elif not all(lower < upper for lower, upper in pairwise(knob.cuts)):
+        yield (*at, "cuts"), "must rise, as the options do"
+    if knob.step:
+        yield (*at, "step"), "is for numbers; here are options"
+
+
+def _range_faults(at: tuple[str, ...], knob: Knob) -> Iterator[Fault]:
+    if isinstance(knob.default, str | bool):
+        yield (*at, "predicted"), "is for numbers, and for options with `cuts` between them"
+        return
+    if knob.cuts:
+        yield (*at, "cuts"), "are for options; a number needs `least` and `most`"
+    if knob.least is None or knob.most is None:
+        yield (*at, "predicted"), "needs `least` and `most`: a prediction may be any number"
+    elif isinstance(knob.default, int):
+        for key, value in (("least", knob.least), ("most", knob.most), ("step", knob.step)):
+            if value % 1:
+                yield (*at, key), "must be whole, as the default is"
 
 
 def _policy_faults(at: tuple[str, ...], slot: Variant | Trigger) -> Iterator[Fault]:

@@ -223,7 +223,7 @@ def decision_ids(users: Sequence[str], seqs: Sequence[int], versions: Sequence[V
     """
     # As many objects as there are different ones, see `_versions`.
     different = {id(each): each for each in versions}
-    releases = {key: "|".join(map(str, (*astuple(each), VERSION))) for key, each in different.items()}
+    releases = {key: "|".join(map(str, (*_named(each), VERSION))) for key, each in different.items()}
     digests = (
         blake2b(f"{user}|{seq}|{releases[id(each)]}".encode(), digest_size=_ID_BYTES).digest()
         for user, seq, each in zip(users, seqs, versions, strict=True)
@@ -231,6 +231,12 @@ def decision_ids(users: Sequence[str], seqs: Sequence[int], versions: Sequence[V
     # Nine bytes are twelve letters, none of them shared with the next nine: so all are written at once.
     letters = urlsafe_b64encode(b"".join(digests)).decode()
     return [letters[start : start + _ID_LETTERS] for start in range(0, len(letters), _ID_LETTERS)]
+
+
+def _named(versions: Versions) -> tuple[str | None, ...]:
+    """List releases; where there are no heads, as before there were any, so that ids of then stay."""
+    *others, heads = astuple(versions)
+    return (*others, heads) if heads else tuple(others)
 
 
 def _held(facts: Facts) -> list[dict[str, int]]:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.decisions import Guard, Why
+from schemas.releases import Channel
 from udfs.deciding.book import PER, Place
 from udfs.deciding.facts import STRETCHES, Facts
 from udfs.deciding.in_force import InForce
@@ -106,9 +107,9 @@ def outdated(stale: int, facts: Facts, releases: InForce) -> NDArray[np.bool_]:
     return found[0].held if found else np.zeros(len(facts.users), dtype=np.bool_)
 
 
-def age(stale: int, facts: Facts, releases: InForce) -> list[Asked]:
-    """Ask how old the model is; where it is too old, the order is that without one. It holds no choice back."""
-    since = releases.effective.get("model")
+def age(stale: int, facts: Facts, releases: InForce, channel: Channel = "model") -> list[Asked]:
+    """Ask how old the model is; where it is too old, all is as without one. It holds no choice back."""
+    since = releases.effective.get(channel)
     # One in force from the start of time has no age.
     if not (stale and since):
         return []

@@ -8,6 +8,7 @@ from udfs.deciding.book import Book
 from udfs.deciding.catalogue import Catalogue
 from udfs.deciding.switches import Switches
 from udfs.detectors.isolation import IsolationForest
+from udfs.scoring.heads import Heads
 from udfs.scoring.models import Model
 from udfs.segments.clusters import Clusters
 
@@ -26,6 +27,7 @@ class InForce:
     anomalies: IsolationForest | None = None
     book: Book | None = None
     switches: Switches | None = None
+    heads: Heads | None = None
     effective: Mapping[str, int] = field(default_factory=dict)
 
     def off(self, slot: str) -> bool:
@@ -41,4 +43,5 @@ class InForce:
             anomalies=self.anomalies.version if self.anomalies else None,
             rules=self.book.version if self.book else None,
             flags=self.switches.version if self.switches else None,
+            heads=self.heads.version if self.heads else None,
         )

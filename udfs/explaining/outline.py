@@ -83,7 +83,10 @@ def _knob(name: str, knob: Knob) -> str:
         f">= {knob.least:g}" if knob.least is not None else "",
         f"<= {knob.most:g}" if knob.most is not None else "",
     ]
-    allowed = [*map(_word, knob.options), *filter(None, bounds)]
+    steps = [f"in steps of {knob.step:g}"] if knob.step else []
+    cuts = f", cut at {', '.join(f'{cut:g}' for cut in knob.cuts)}" if knob.cuts else ""
+    heads = [f"by a model's {knob.predicted}{cuts}"] if knob.predicted else []
+    allowed = [*map(_word, knob.options), *filter(None, bounds), *steps, *heads]
     return f"{name} = {_word(knob.default)}" + (f" ({', '.join(allowed)})" if allowed else "")
 
 

@@ -6,6 +6,7 @@ from typing import Final
 
 from schemas.decisions import Draw, Guard, SlotCard, Trace, Why
 from schemas.slots import NOTHING, Scalar
+from udfs.deciding.content import HEAD
 from udfs.draw import pick
 
 _UNTRACED: Final = Trace()
@@ -25,7 +26,7 @@ _PLAIN: Final = {
     Why.DEFAULT: "nothing is known of the person",
 }
 
-_FREE: Final = frozenset({Why.SCORE, Why.POPULAR, Why.SPLIT, Why.LEARNED, Why.RULE, Why.QUIET, Why.USUAL})
+_FREE: Final = frozenset({Why.SCORE, Why.POPULAR, Why.SPLIT, Why.LEARNED, Why.RULE, Why.HEAD, Why.QUIET, Why.USUAL})
 """Reasons of a choice that nothing holds back."""
 
 _NUMBERS: Final[dict[Why, tuple[str, Callable[[Guard], str]]]] = {
@@ -140,12 +141,28 @@ def _by_rule(card: SlotCard, trace: Trace) -> str:
     if card.items is not None:
         return f"{who} {'bends' if one else 'bend'} the order"
     if card.kind == "params":
-        return f"{who} {'sets' if one else 'set'} it so"
+        heads = _heads(card)
+        return f"{who} {'sets' if one else 'set'} it so" + (f", and {_follow(heads)} a model" if heads else "")
     asked = f"{who} {'asks' if one else 'ask'} for"
     left = [arm for arm, chance in zip(trace.draw.arms, trace.draw.p, strict=True) if chance] if trace.draw else []
     if len(left) > 1:
         return f"{asked} {' or '.join(left)}, and {_by_draw(card, trace)}"
     return f"{asked} it"
+
+
+def _by_head(card: SlotCard, trace: Trace) -> str:
+    heads = _heads(card)
+    predicted = listed([f"{(trace.heads or {})[name]:.3g}" for name in heads])
+    return f"{_follow(heads)} what a model predicts of the person ({predicted})"
+
+
+def _heads(card: SlotCard) -> list[str]:
+    """Name the parameters that a model has set."""
+    return [word.removeprefix(HEAD) for word in card.why or () if word.startswith(HEAD)]
+
+
+def _follow(names: Sequence[str]) -> str:
+    return f"{listed(names)} {'follows' if len(names) == 1 else 'follow'}"
 
 
 _TOLD: Final = {
@@ -154,6 +171,7 @@ _TOLD: Final = {
     Why.SPLIT: _by_draw,
     Why.LEARNED: _by_policy,
     Why.RULE: _by_rule,
+    Why.HEAD: _by_head,
 }
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from schemas.decisions import MEANING, Decision, Draw, Guard, SlotCard, Trace
 from schemas.signals import FEATURES
+from udfs.deciding.content import HEAD
 from udfs.deciding.guards import NEVER
 from udfs.deciding.in_force import InForce
 from udfs.deciding.rank import People, features
@@ -42,6 +43,9 @@ def told(card: SlotCard, trace: Trace, arms: Sequence[str] = ()) -> Iterator[str
         case = spoke.case if spoke.case == "else" else f"case {spoke.case}"
         counted = "its word counted" if spoke.won else "overruled"
         yield _line("rule", f"{spoke.rule}, {case}, rank {spoke.rank:.6g}: {counted}")
+    for name, prediction in (trace.heads or {}).items():
+        counted = "its word counted" if f"{HEAD}{name}" in (card.why or ()) else "not heard"
+        yield _line("head", f"{name}, {prediction:.6g}: {counted}")
     if trace.part:
         part = trace.part
         yield _line("experiment", f"{part.experiment}, arm {part.arm}, bucket {part.bucket:.4f}")
