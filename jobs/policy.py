@@ -116,8 +116,8 @@ def _period(message: Message) -> Period:
 def _messages(consumer: Consumer, stop: threading.Event, *, once: bool) -> Iterator[Message]:
     """Give the topic's records from where the group was; once: to the end that it has now."""
     topic = TopicPartition(TOPIC, 0)
-    (place,) = consumer.committed([topic], _ANSWER_S)
-    _, end = consumer.get_watermark_offsets(topic, _ANSWER_S)
+    (place,) = wire.patiently(lambda: consumer.committed([topic], _ANSWER_S))
+    _, end = wire.patiently(lambda: consumer.get_watermark_offsets(topic, _ANSWER_S))
     start = place.offset if place.offset >= 0 else OFFSET_BEGINNING
     consumer.assign([TopicPartition(TOPIC, 0, start)])
     while not stop.is_set():

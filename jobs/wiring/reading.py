@@ -1,6 +1,5 @@
 """Reads a topic's records by their time or by their place, without a consumer group's memory."""
 
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import groupby
@@ -8,18 +7,12 @@ from typing import Final
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from jobs.wiring import Refusal
+from jobs.wiring import Refusal, wire
 
 Spot = tuple[int, int]
 """Partition and offset."""
 
 _WAIT_S: Final = 30.0
-_PAUSE_S: Final = 0.2
-_PASSING: Final = (
-    KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001 - the library's name for it
-    KafkaError.LEADER_NOT_AVAILABLE,
-    KafkaError.NOT_LEADER_FOR_PARTITION,
-)
 _FAR: Final = 2_000
 """So many records are read through sooner than a jump is worth it."""
 
@@ -115,19 +108,13 @@ class Reader:
         return {each: self._range(TopicPartition(topic, each)) for each in partitions}
 
     def _range(self, partition: TopicPartition) -> tuple[int, int]:
-        """Ask where a partition begins and ends; while it has no leader, which a busy broker may bring about, again."""
-        deadline = time.monotonic() + _WAIT_S
-        while True:
-            try:
-                return self._consumer.get_watermark_offsets(partition, _WAIT_S)
-            except KafkaException as error:
-                if error.args[0].code() not in _PASSING or time.monotonic() > deadline:
-                    raise
-            time.sleep(_PAUSE_S)
+        """Ask where a partition begins and ends."""
+        return wire.patiently(lambda: self._consumer.get_watermark_offsets(partition, _WAIT_S))
 
     def _starts(self, topic: str, partitions: Iterable[int], at: int) -> dict[int, int]:
         asked = [TopicPartition(topic, each, at) for each in partitions]
-        return {each.partition: each.offset for each in self._consumer.offsets_for_times(asked, _WAIT_S)}
+        found = wire.patiently(lambda: self._consumer.offsets_for_times(asked, _WAIT_S))
+        return {each.partition: each.offset for each in found}
 
 
 @contextmanager

@@ -1,10 +1,10 @@
 """How the suite speaks to a broker outside of a Flink job: with few words, bounded waits and no lost records."""
 
 import time
-from collections.abc import Iterable
-from typing import Any, Final
+from collections.abc import Callable, Iterable
+from typing import Any, Final, TypeVar
 
-from confluent_kafka import KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka import admin as administration
 from confluent_kafka.admin import AdminClient
 
@@ -13,7 +13,18 @@ from jobs.wiring import Refusal
 LARGEST_BATCH: Final = 8_388_608 + 65_536
 """Bytes of the largest batch that is sent or taken: the largest record of conf/topics.toml and what wraps it."""
 
+Answer = TypeVar("Answer")
+
 _ATTEMPT_S: Final = 1.0
+_PAUSE_S: Final = 0.2
+_PASSING: Final = (
+    KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001 - the library's name for it
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+)
 _QUIET: Final = {"log_level": 0, "reconnect.backoff.max.ms": 1000}
 
 
@@ -45,6 +56,26 @@ def admin(bootstrap: str, wait_ms: int) -> AdminClient:
                 "is it running, and is kafka.bootstrap right?"
             ) from None
         return client
+
+
+def patiently(ask: Callable[[], Answer], wait_s: float = 30.0) -> Answer:
+    """Ask a broker again while a partition or a group has nobody who answers for it, as when it is busy or just up.
+
+    Args:
+        ask: the question.
+        wait_s: how long, seconds.
+
+    Raises:
+        KafkaException: it was not that, or took too long.
+    """
+    deadline = time.monotonic() + wait_s
+    while True:
+        try:
+            return ask()
+        except KafkaException as error:
+            if error.args[0].code() not in _PASSING or time.monotonic() > deadline:
+                raise
+        time.sleep(_PAUSE_S)
 
 
 def require(client: AdminClient, topics: Iterable[str]) -> None:
