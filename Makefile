@@ -22,7 +22,7 @@ help:  ## list the targets
 setup: $(ready)  ## install Python packages and jars, as pinned; instant when nothing changed
 
 run: setup  ## start broker, Redis, website and job on this machine, until Ctrl-C or for SECONDS=120
-	@$(run_python) -m jobs run $(if $(SECONDS),--seconds $(SECONDS))
+	@$(run_python) -m jobs --env local+website run $(if $(SECONDS),--seconds $(SECONDS))
 
 test: setup  ## run the tests, or some of them: TESTS=tests/udfs
 	@$(run_python) -m pytest $(TESTS)

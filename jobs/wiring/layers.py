@@ -103,15 +103,19 @@ class Layers:
 def stacked(root: Traversable, env: str, environ: Mapping[str, str], overrides: Sequence[str]) -> Layers:
     """Stack conf/base.toml, the files of one table, conf/<env>.toml, TRIMTAB__SECTION__KEY and --set.
 
+    Several environments are joined by a plus, `local+website`, and laid over each other in that order.
+
     Raises:
         BadSettings: a file is absent or no TOML, there is no such environment, or a name cannot be read.
     """
     conf = root / "conf"
-    there = environments(root)
-    if env not in there:
-        raise BadSettings(f'conf/{env}.toml: there is no environment "{env}"; there are: {", ".join(there) or "none"}')
+    there, names = environments(root), env.split("+")
+    for name in names:
+        if name not in there:
+            known = ", ".join(there) or "none"
+            raise BadSettings(f'conf/{name}.toml: there is no environment "{name}"; there are: {known}')
     layers = Layers()
-    for name in (BASE, *SINGLE, env):
+    for name in (BASE, *SINGLE, *names):
         origin = f"conf/{name}.toml"
         table, text = _parsed(conf / f"{name}.toml", origin)
         for key in table if name in SINGLE else ():

@@ -70,6 +70,6 @@ def folder(name: str) -> Path:
     return mine
 
 
-def settings(*overrides: str) -> Settings:
-    """Read the settings as `python -m jobs --set ...` does."""
-    return load(REPOSITORY, "local", os.environ, overrides).settings
+def settings(*overrides: str, env: str = "local") -> Settings:
+    """Read the settings as `python -m jobs --env ... --set ...` does."""
+    return load(REPOSITORY, env, os.environ, overrides).settings

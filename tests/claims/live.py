@@ -112,13 +112,17 @@ class Live:
 
 @contextmanager
 def live(
-    root: Path, *overrides: str, past: Callable[[Settings, threading.Event], None] | None = None
+    root: Path,
+    *overrides: str,
+    past: Callable[[Settings, threading.Event], None] | None = None,
+    env: str = "local",
 ) -> Iterator[Live]:
     """Run stack, pulses and job in a folder, from the first heartbeat on.
 
     Args:
         root: the folder; logs stay in it.
         overrides: settings, as `--set` takes them.
+        env: which of conf's environments.
         past: feeds records with times of their own until the event is set, pulses too; None: it is now.
 
     Raises:
@@ -127,13 +131,13 @@ def live(
     with Stack(root, jars=REPOSITORY / ".local" / "jars" / "broker") as stack:
         here = at_home(stack, root) | {"flink.rest_port": processes.free_ports(1)[0]}
         changes = [*(f"{path}={value}" for path, value in here.items()), *overrides]
-        settled = settings(*changes)
+        settled = settings(*changes, env=env)
         broker = wire.admin(stack.bootstrap, settled.kafka.wait)
         wanted = feed.replayable(settled.topics) if past else settled.topics
         topics.apply(broker, topics.difference(wanted, {}))
         logs = processes.home(root) / "logs"
         os.environ.update(JOB_ENVIRONMENT, PYTHONPATH=str(REPOSITORY), FLINK_LOG_DIR=str(logs))
-        sets = [word for change in changes for word in ("--set", change)]
+        sets = ["--env", env, *(word for change in changes for word in ("--set", change))]
         job = processes.start("personalize", [sys.executable, "-m", "jobs", *sets, "personalize"], root)
         over = threading.Event()
         with ThreadPoolExecutor(1) as pool, Redis.from_url(stack.redis_url) as redis:

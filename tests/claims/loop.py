@@ -109,7 +109,7 @@ def played(
         again: how long it may take to settle once tastes have turned.
     """
     sets = [] if learning else ["slots.hero.policy=weights", "slots.hero.shadow=[]"]
-    with live(place, *sets) as site, ThreadPoolExecutor(2) as pool:
+    with live(place, *sets, env="local+website") as site, ThreadPoolExecutor(2) as pool:
         shelf = Shelf.stocked(seeded(seed, CATALOGUE)).catalogue_lines()
         published(site.settings.releases, "catalogue", shelf, "the claim", at="start")
         over, policies = threading.Event(), list[str]()

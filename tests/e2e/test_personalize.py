@@ -92,8 +92,7 @@ def run(stack: Stack, scratch: Path) -> Run:
     sets += ["time.session_gap=2min", "time.session_cap=10min", "time.memory=1h", "flink.rest_port=0"]
     sets += ["quiet.pause=20s", "quiet.gone=20min"]
     sets += ["topics.clicks.config={'message.timestamp.type'='CreateTime', 'retention.ms'='-1'}"]
-    sets += ["slots.hero.guards.caps=[{shown=3}]", "slots.hero.policy=weights", "slots.hero.shadow=[]"]
-    sets += ["flink.parallelism=2", "decide.valid=7d"]
+    sets += ["slots.hero.guards.caps=[{shown=3}]", "flink.parallelism=2", "decide.valid=7d"]
     sets += [f"flink.checkpoint_dir={REPOSITORY}/.local/tests/checkpoints", f"releases.store={store.uri}"]
     settings = load(REPOSITORY, "local", {}, sets).settings
     admin = wire.admin(settings.kafka.bootstrap, 10_000)

@@ -383,6 +383,15 @@ def test_each_layer_wins_over_the_one_below_and_the_origin_says_so(root: Path) -
     assert loaded.origins["time.idle"] == ("40s", "--set")
 
 
+def test_environments_may_be_laid_over_each_other_and_each_must_be_there(root: Path) -> None:
+    (root / "conf" / "one.toml").write_text('[time]\nslice = "250ms"\npulse = "100ms"')
+    (root / "conf" / "two.toml").write_text('[time]\nslice = "500ms"')
+    loaded = load(root, "one+two", {}, [])
+    assert (loaded.settings.time.slice, loaded.settings.time.pulse) == (500, 100)
+    with pytest.raises(BadSettings, match=r'^conf/three\.toml: there is no environment "three"'):
+        load(root, "one+three", {}, [])
+
+
 def test_durations_become_milliseconds(root: Path) -> None:
     memory = trial(root, '[time]\nmemory = "8d"').settings.time.memory
     assert (memory, type(memory)) == (691_200_000, Millis)

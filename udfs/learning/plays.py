@@ -6,17 +6,16 @@ from typing import Final
 
 import numpy as np
 
-from schemas.decisions import Why
 from schemas.outcomes import Outcome
 from schemas.plays import Period, Play
 from schemas.policies import Learned, Linear, LinThompson, LinUcb, Plays, Posteriors
 from schemas.slots import Slot, Trigger, Variant, policies
+from udfs.learning.drawn import DRAWN
 from udfs.policies.linear import features
 
 VERSION: Final = 1
 NEVER: Final = Plays()
 
-_DRAWN: Final = frozenset({Why.SPLIT, Why.LEARNED, Why.RULE})
 _FORGOTTEN: Final = 1e-3
 """Plays: what has faded below is left out, so that segments that nobody is in any more do not stay for ever."""
 
@@ -34,7 +33,7 @@ def play(outcome: Outcome, slot: Slot | None) -> Play | None:
     card, arm = outcome.card, outcome.card.arm
     if not isinstance(slot, Variant | Trigger) or arm not in slot.arms or outcome.unfit:
         return None
-    if card.reason not in _DRAWN or outcome.trace.draw is None or outcome.shown not in ("", arm):
+    if card.reason not in DRAWN or outcome.trace.draw is None or outcome.shown not in ("", arm):
         return None
     x = {name: float(getattr(outcome.signals, name)) for name in context_of(slot)}
     return Play(outcome.id, outcome.slot, arm, outcome.segment, outcome.cluster, outcome.reward, x)
