@@ -3,7 +3,7 @@
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,9 +13,10 @@ from jobs import policy
 from jobs.local import processes
 from jobs.local.website import Score, Website, opened, settled
 from jobs.local.world import CATALOGUE, SEGMENTS, Shelf, seeded
+from jobs.wiring import Refusal
 from jobs.wiring.publishing import published
 from tests.claims.claim import Claim, Result, folder
-from tests.claims.live import Live, live
+from tests.claims.live import live
 
 CLAIM: Final = Claim(
     name="loop",
@@ -113,19 +114,20 @@ def played(
         shelf = Shelf.stocked(seeded(seed, CATALOGUE)).catalogue_lines()
         published(site.settings.releases, "catalogue", shelf, "the claim", at="start")
         over, policies = threading.Event(), list[str]()
-        learn = (
-            processes.start("learn", [sys.executable, "-m", "jobs", *site.sets, "learn"], place) if learning else None
-        )
+        # The port of the first job's REST server is taken.
+        words = [sys.executable, "-m", "jobs", *site.sets, "--set", "flink.rest_port=0", "learn"]
+        learn = processes.start("learn", words, place) if learning else None
         website = opened(site.settings, seed=seed, rate=RATE, control_share=CONTROL)
         work: list[Future[Any]] = [pool.submit(website.run, float("inf"), over)]
         if learning:
             work.append(pool.submit(policy.follow, site.settings, over, policies.append))
         try:
-            settled_s, score, shares = _watched(site, website, minutes * 60, until=lambda _: False)
+            there = [each for each in (site.job, learn) if each]
+            settled_s, score, shares = _watched(there, website, minutes * 60, until=lambda _: False)
             again_s = None
             if learning:
                 website.flip()
-                again_s, *_ = _watched(site, website, again * 60, until=lambda each: min(each) >= BAR)
+                again_s, *_ = _watched(there, website, again * 60, until=lambda each: min(each) >= BAR)
         finally:
             over.set()
             if learn:
@@ -137,14 +139,20 @@ def played(
 
 
 def _watched(
-    site: Live, website: Website, seconds: float, until: Callable[[list[float]], bool]
+    jobs: Sequence[processes.Child], website: Website, seconds: float, until: Callable[[list[float]], bool]
 ) -> tuple[float | None, Score, list[float]]:
-    """Look now and then at which arms are shown; when all were above the bar first, and the last look."""
+    """Look now and then at which arms are shown; when all were above the bar first, and the last look.
+
+    Raises:
+        Refusal: a job has ended.
+    """
     began, before = time.monotonic(), website.score()
     first = None
     while True:
-        due = time.monotonic() + _LOOK_S
-        site.wait(lambda due=due: time.monotonic() >= due, 2 * _LOOK_S, "the next look")  # type: ignore[misc]
+        time.sleep(_LOOK_S)
+        for job in jobs:
+            if job.ended():
+                raise Refusal(f"a job ended by itself; {job.last_words()}")
         score = website.score()
         shares = settled(score, before, website.best)
         before = score
