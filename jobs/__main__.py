@@ -26,6 +26,7 @@ VERBS: Final = {
     "train": ("jobs.train", "fit a model and hold it against its gates"),
     "policy": ("jobs.policy", "publish what was learned of arms, period by period; run one beside the job learn"),
     "scoreboard": ("jobs.scoreboard", "say what other policies would have been worth, by what came of this one"),
+    "drift": ("jobs.drift", "say what of what models see and say has drifted, and since when"),
     "heads": ("jobs.heads", "learn what a parameter of content is set by, and publish it"),
     "personalize": ("jobs.personalize", "run the job: clicks in, decisions to Kafka and Redis"),
     "watch": ("jobs.watch", "run the job that watches the site's series: events in, alerts out"),

@@ -18,7 +18,7 @@ from jobs.wiring.reading import Reader, spot_of
 from schemas.durations import Millis
 from schemas.rejects import Reason, Recovered, Rejected
 from schemas.settings import Settings
-from udfs.cleaning.recovery import OF_WRITES, Fate, Recovery, Verdict, grouped, pending, place_of, unfed
+from udfs.cleaning.recovery import OF_LEARNING, OF_WRITES, Fate, Recovery, Verdict, grouped, pending, place_of, unfed
 from udfs.cleaning.refusal import Place
 
 HEADER: Final = "recovered"
@@ -103,7 +103,7 @@ def main(settings: Settings, arguments: list[str]) -> int:
         Refusal: a reason or the moment is none, no broker answers, or it does not take a batch.
     """
     asked = _parser().parse_args(arguments)
-    reasons = reasons_of(asked.reason) if asked.reason or not asked.dry_run else set(Reason) - OF_WRITES
+    reasons = reasons_of(asked.reason) if asked.reason or not asked.dry_run else set(Reason) - OF_WRITES - OF_LEARNING
     since = moment(asked.since, time.time_ns() // 1_000_000)
     kafka = settings.kafka
     wire.require(wire.admin(kafka.bootstrap, kafka.wait), (_RAW, _REFUSED, _LEDGER))
@@ -144,7 +144,7 @@ def reasons_of(names: Sequence[str]) -> set[Reason]:
     >>> reasons_of(["not_json"])
     {<Reason.NOT_JSON: 'not_json'>}
     """
-    known = {reason.value: reason for reason in Reason if reason not in OF_WRITES}
+    known = {reason.value: reason for reason in Reason if reason not in OF_WRITES | OF_LEARNING}
     said = f"there are: {', '.join(known)}"
     if not names:
         raise Refusal(f"recover: which --reason? {said}")
@@ -154,6 +154,8 @@ def reasons_of(names: Sequence[str]) -> set[Reason]:
                 f"recover: {name} is said of a decision that did not reach Redis, not of a record;"
                 " the topic decisions has it"
             )
+        if name in {reason.value for reason in OF_LEARNING}:
+            raise Refusal(f"recover: {name} is said of a record that the job learn read, not of one in {_RAW}")
         if name not in known:
             raise Refusal(f'recover: there is no reason "{name}"; {said}')
     return {known[name] for name in names}

@@ -78,6 +78,7 @@ CARRIED: Final[dict[str, type[Struct]]] = {
     "control": Command,
     "decisions": Decision,
     "outcomes": Outcome,
+    "uncertain": Outcome,
     "plays": Period,
     "segments": Membership,
     "alerts": Alert,

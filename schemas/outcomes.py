@@ -27,6 +27,9 @@ class Outcome(Struct, frozen=True, omit_defaults=True):
     trace: Annotated[Trace, Meta(description="What led to it: options and their probabilities, scores, shadows.")] = (
         Trace()
     )
+    uncertainty: Annotated[
+        float, Meta(description="How unsure the choice was, 0 to 1, see udfs/learning/uncertainty.py.")
+    ] = 0.0
     hits: Annotated[dict[Kind, int], Meta(description="Kind -> events of it that counted.")] = {}
     gains: Annotated[dict[str, float], Meta(description="rerank: item -> what the events about it were worth.")] = {}
     shown: Annotated[str, Meta(description="The arm or item that the page says it showed; empty: it says none.")] = ""

@@ -44,7 +44,7 @@ MEANING = {
     Reason.WRITE_FAILED: "Redis did not take the decision; the topic `decisions` has it.",
     Reason.WRITE_SKIPPED: "Redis had just failed, so this decision was not sent; the topic `decisions` has it.",
     Reason.UNKNOWN_FORMAT: "The record has the marks of no declared format (conf/FORMATS.md).",
-    Reason.TOO_LATE: "A decision, exposure or rewarded event lay further out of order than `learn.disorder`: no outcome knows of it.",
+    Reason.TOO_LATE: "A decision or event lay further out of order than `learn.disorder`: no outcome knows of it.",
     Reason.UNREADABLE: "A record of `decisions` or `events` is none of the suite's: no outcome knows of it.",
 }
 

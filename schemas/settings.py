@@ -212,6 +212,7 @@ class Learn(Section, frozen=True):
     disorder: Millis
     period: Millis
     news: Share
+    uncertain: Share
     half_life: Millis
 
 
@@ -259,6 +260,21 @@ class Scoreboard(Section, frozen=True):
     least_people: Count
     least_telling: Count
     clip: Annotated[float, Meta(ge=1)]
+
+
+class Drift(Section, frozen=True):
+    """When what models see and say, and what comes of it, is no more what it was."""
+
+    window: Annotated[Millis, Meta(description="The newest outcomes, which are looked at.")]
+    stretches: Annotated[int, Meta(ge=2, le=1000, description="Equal parts of it, by which it is told since when.")]
+    reference: Annotated[Millis, Meta(description="Before it, where a model does not say what it learned from.")]
+    least: Annotated[int, Meta(ge=50, description="People on both sides of a slot, else nothing is said of it.")]
+    most: Annotated[int, Meta(ge=50, description="People on either side that are looked at.")]
+    doubt: Annotated[float, Meta(gt=0, lt=1, description="Share of false ones among what is said to have drifted.")]
+    psi: Annotated[float, Meta(ge=0, description="What is below is too small to matter, however sure.")]
+    calibration: Annotated[float, Meta(ge=0, description="The same, as a share of the mean promise.")]
+    allowed: Annotated[float, Meta(gt=0, description="Page-Hinkley: deviations a part of the window may be off.")]
+    every: Millis
 
 
 class Exposures(Section, frozen=True):
@@ -318,6 +334,7 @@ class Settings(Section, frozen=True):
     decide: Decide
     learn: Learn
     scoreboard: Scoreboard
+    drift: Drift
     train: Train
     releases: Releases
     flink: Flink

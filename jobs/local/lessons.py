@@ -1,20 +1,25 @@
-"""What people of the pretend world were shown and clicked: rows to learn from, made without a running pipeline."""
+"""What people of the pretend world were shown and clicked, to learn from: made without a running pipeline."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from math import prod
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from jobs.local.world import ARMS, LESSONS, PUPILS, STEPS, Column, Index, Mask, Step, Visit, World, places, seeded
+from jobs.local.world import ARMS, FEED, LESSONS, PUPILS, STEPS, Column, Index, Mask, Step, Visit, World, places, seeded
+from schemas.decisions import SlotCard, Trace, Versions, Why
 from schemas.events import Kind
+from schemas.outcomes import Outcome
 from schemas.settings import KindPoints, Settings, Time
-from schemas.signals import FEATURES, USER_FEATURES
+from schemas.signals import FEATURES, USER_FEATURES, Signals
 from schemas.slots import Rerank
+from udfs.deciding.arrange import Candidates, Rules, arrange, spread
 from udfs.deciding.catalogue import Catalogue
-from udfs.deciding.rank import People, features
+from udfs.deciding.in_force import InForce
+from udfs.deciding.rank import People, features, rerank
 from udfs.signals.formulas import signals
 
 PAGES: Final = 24
@@ -107,6 +112,44 @@ class Memory:
         return {**self._columns, "fading_fast": fast, "fading_mid": mid, "fading_slow": slow}
 
 
+class Shown(NamedTuple):
+    """What pages show, a row a user.
+
+    Attributes:
+        feed: (users, length) rows of the catalogue.
+        scores: (users, length) by which the lists came into their order; None where nothing scored them.
+        p: (users, length) how likely each item was at its place.
+    """
+
+    feed: Index
+    scores: Column | None
+    p: Column
+
+
+class Page(NamedTuple):
+    """One page view of each user, and what the job knew just before.
+
+    Attributes:
+        people: what lists are ordered by.
+        shown: what the page showed.
+        visit: what came of it.
+        now_ms: (users,) when it began.
+        moments: the columns of `schemas.slices.Moment`.
+        kept: (users,) who had a card: not those who have just come.
+    """
+
+    people: People
+    shown: Shown
+    visit: Visit
+    now_ms: Column
+    moments: dict[str, NDArray[Any]]
+    kept: Mask
+
+
+Show = Callable[[People, Index, NDArray[np.int64]], Shown]
+"""Lays out pages for some people, whose rows of the item clicked last, -1 for none, and session starts are given."""
+
+
 def lessons(settings: Settings, seed: int, rows: int) -> Lessons:
     """Play page views until there are so many rows; those without a card, first in a session, are left out.
 
@@ -119,34 +162,79 @@ def lessons(settings: Settings, seed: int, rows: int) -> Lessons:
         Refusal: the slots are not those the pages have.
     """
     slot, _ = places(settings.slots)
-    world = World.of(seed, 1 + rows // (slot.length * (PAGES - 4)), PUPILS)
-    pages = list(_played(world, settings, slot, seeded(seed, LESSONS)))
+    world = pupils(settings, seed, rows)
+    catalogue = Catalogue.parse("c0", world.shelf.catalogue_lines())
+    rng = seeded(seed, LESSONS)
+    played = _played(world, catalogue, settings, _mixed(world, catalogue, slot, rng), start=_FIRST_MS, rng=rng)
+    pages = [_lesson(page, catalogue) for page in played if page.kept.any()]
     features, clicked, user, at_ms = (np.concatenate(column)[:rows] for column in zip(*pages, strict=True))
     return Lessons(features, clicked, user, at_ms)
 
 
-Page = tuple[Column, Mask, Index, NDArray[np.int64]]
-"""The columns of Lessons, of one page view of each user."""
+def outcomes(
+    settings: Settings,
+    seed: int,
+    rows: int,
+    *,
+    in_force: InForce | None = None,
+    world: World | None = None,
+    start: int = _FIRST_MS,
+) -> Iterator[Outcome]:
+    """Play the same page views, and say of each list what the topic `outcomes` would.
+
+    Args:
+        settings: as for `lessons`; the slot says how many places are explored.
+        seed: of the world, and of what happens.
+        rows: how many items are shown.
+        in_force: the releases that order the lists; None: they come in any order, and name the catalogue c1.
+        world: whose page views; None: those of the seed.
+        start: from when on, ms since 1970.
+
+    Raises:
+        Refusal: the slots are not those the pages have.
+    """
+    slot, _ = places(settings.slots)
+    world = world or pupils(settings, seed, rows)
+    rng = seeded(seed, LESSONS)
+    if in_force is None or in_force.catalogue is None:
+        catalogue = Catalogue.parse("c1", world.shelf.catalogue_lines())
+        in_force, show = InForce(catalogue), _mixed(world, catalogue, slot, rng)
+    else:
+        catalogue, show = in_force.catalogue, _ordered(in_force, slot, seed)
+    left = rows // slot.length
+    for page in _played(world, catalogue, settings, show, start=start, rng=rng):
+        some = np.flatnonzero(page.kept)[:left].tolist()
+        for user in some:
+            yield _outcome(page, user, in_force, settings, name=f"k0:pupil{seed}-{user}")
+        left -= len(some)
 
 
-def _played(world: World, settings: Settings, slot: Rerank, rng: Generator) -> Iterator[Page]:
+def pupils(settings: Settings, seed: int, rows: int) -> World:
+    """Make the world of a seed with as many people as look at so many items."""
+    slot, _ = places(settings.slots)
+    return World.of(seed, 1 + rows // (slot.length * (PAGES - 4)), PUPILS)
+
+
+def _played(
+    world: World, catalogue: Catalogue, settings: Settings, show: Show, *, start: int, rng: Generator
+) -> Iterator[Page]:
     """Play everybody's page views in step, each by their own clock."""
-    catalogue = Catalogue.parse("c0", world.shelf.catalogue_lines())
     user = np.arange(len(world.crowd.segment))
     horizons = settings.signals
     memory = Memory(len(user), settings.time, (horizons.fast, horizons.mid, horizons.slow))
-    now_ms = _FIRST_MS + rng.uniform(0.0, _DAY_MS, len(user))
+    now_ms = start + rng.uniform(0.0, _DAY_MS, len(user))
     mood, arm = world.crowd.first_mood(user, rng), rng.integers(len(ARMS), size=len(user))
     seen = np.zeros((len(user), len(catalogue.ids)), dtype=np.bool_)
     last, begins = np.full(len(user), -1), np.ones(len(user), dtype=np.bool_)
-    for _ in range(PAGES):
-        feed = _feed(world, catalogue, slot, last, rng)
-        visit = world.visit(user, mood, feed, arm, seen=seen[user[:, None], feed], rng=rng)
+    for number in range(PAGES):
+        moments = memory.moments()
         clicked = [catalogue.ids[row] if row >= 0 else "" for row in last.tolist()]
-        if not begins.all():
-            opened = [[catalogue.ids[item] for item in np.flatnonzero(mine)] for mine in seen]
-            table = features(People(_signals(memory, settings), clicked, opened), catalogue, feed)
-            yield _page(table, visit, now_ms, ~begins)
+        opened = [[catalogue.ids[item] for item in np.flatnonzero(mine)] for mine in seen]
+        known = _signals(moments, settings) if number else dict.fromkeys(USER_FEATURES, np.zeros(len(user)))
+        people = People(known, clicked, opened)
+        shown = show(people, last, moments["session_start"])
+        visit = world.visit(user, mood, shown.feed, arm, seen=seen[user[:, None], shown.feed], rng=rng)
+        yield Page(people, shown, visit, now_ms, moments, ~begins)
         _remember(memory, visit, now_ms, horizons.points)
 
         opens = visit.opened >= 0
@@ -159,30 +247,86 @@ def _played(world: World, settings: Settings, slot: Rerank, rng: Generator) -> I
         now_ms = now_ms + visit.length_ms + begins * _AWAY_MS * rng.lognormal(0.0, 1.5, len(user))
 
 
-def _signals(memory: Memory, settings: Settings) -> dict[str, NDArray[Any]]:
-    return signals(memory.moments(), settings.signals, settings.noise, USER_FEATURES)
+def _signals(moments: dict[str, NDArray[Any]], settings: Settings) -> dict[str, NDArray[Any]]:
+    return signals(moments, settings.signals, settings.noise, USER_FEATURES)
 
 
-def _feed(world: World, catalogue: Catalogue, slot: Rerank, last: Index, rng: Generator) -> Index:
-    """Draw what each page shows, (users, length). Rows of catalogue and shelf are the same: both go by id."""
-    users = len(last)
-    pinned = np.broadcast_to(world.shelf.most_popular(slot.length), (users, slot.length))
-    interest = np.where(last >= 0, catalogue.codes[last], -1)
-    offered = rng.permuted(catalogue.candidates(slot.candidates)[interest], axis=1)[:, : slot.length]
-    anything = rng.random((users, len(catalogue.ids))).argpartition(slot.length, axis=1)[:, : slot.length]
-    source = rng.choice(len(_MIXTURE), users, p=_MIXTURE)[:, None]
-    return rng.permuted(np.select([source == _PINNED, source == _CANDIDATES], [pinned, offered], anything), axis=1)
+def _mixed(world: World, catalogue: Catalogue, slot: Rerank, rng: Generator) -> Show:
+    """Draw what each page shows. Rows of catalogue and shelf are the same: both go by id."""
+
+    def show(_people: People, last: Index, _sessions: NDArray[np.int64]) -> Shown:
+        users = len(last)
+        pinned = np.broadcast_to(world.shelf.most_popular(slot.length), (users, slot.length))
+        interest = np.where(last >= 0, catalogue.codes[last], -1)
+        offered = rng.permuted(catalogue.candidates(slot.candidates)[interest], axis=1)[:, : slot.length]
+        anything = rng.random((users, len(catalogue.ids))).argpartition(slot.length, axis=1)[:, : slot.length]
+        source = rng.choice(len(_MIXTURE), users, p=_MIXTURE)[:, None]
+        drawn = np.select([source == _PINNED, source == _CANDIDATES], [pinned, offered], anything)
+        return Shown(rng.permuted(drawn, axis=1), None, np.ones(drawn.shape))
+
+    return show
 
 
-def _page(table: Column, visit: Visit, now_ms: Column, kept: Mask) -> Page:
+def _ordered(in_force: InForce, slot: Rerank, seed: int) -> Show:
+    """Order what each page shows as the job does, explored places included."""
+    rules = Rules(slot.length, explored=spread(slot.explore, slot.length))
+
+    def show(people: People, last: Index, sessions: NDArray[np.int64]) -> Shown:
+        ranked = rerank(slot, people, in_force)
+        assert ranked is not None
+        keys = [f"{seed}|{user}|{session}|{last[user]}" for user, session in enumerate(sessions.tolist())]
+        arranged = arrange(Candidates(ranked.scores), rules, keys)
+        feed = np.take_along_axis(ranked.candidates, arranged.order, axis=1)
+        return Shown(feed, np.take_along_axis(ranked.scores, arranged.order, axis=1), arranged.p)
+
+    return show
+
+
+def _lesson(page: Page, catalogue: Catalogue) -> tuple[Column, Mask, Index, NDArray[np.int64]]:
+    table = features(page.people, catalogue, page.shown.feed)
     length = table.shape[1]
-    clicked = visit.clicked[:, None] == np.arange(length)
-    user = np.flatnonzero(kept)
+    clicked = page.visit.clicked[:, None] == np.arange(length)
     return (
-        table[kept].reshape(-1, len(FEATURES)),
-        clicked[kept].ravel(),
-        user.repeat(length),
-        now_ms[kept].astype(np.int64).repeat(length),
+        table[page.kept].reshape(-1, len(FEATURES)),
+        clicked[page.kept].ravel(),
+        np.flatnonzero(page.kept).repeat(length),
+        page.now_ms[page.kept].astype(np.int64).repeat(length),
+    )
+
+
+def _outcome(page: Page, user: int, in_force: InForce, settings: Settings, *, name: str) -> Outcome:
+    """Say what came of one person's list."""
+    catalogue, shown, slot = in_force.catalogue, page.shown, settings.slots[FEED]
+    assert catalogue is not None
+    assert isinstance(slot, Rerank)
+    at, seq = int(page.now_ms[user]), int(page.moments["slice_end"][user])
+    items: list[str] = catalogue.ids[shown.feed[user]].tolist()
+    scores = None if shown.scores is None else shown.scores[user].tolist()
+    p: list[float] = shown.p[user].tolist()
+    worth = slot.reward.worth.get(Kind.CLICK, 0.0) if slot.reward else 0.0
+    place = int(page.visit.clicked[user])
+    gains = {items[place]: worth} if place >= 0 and worth else {}
+    reason = Why.SCORE if in_force.model else Why.POPULAR
+    card = SlotCard(f"{name}-{at}.{FEED}", "rerank", prod(p), reason, seq + settings.decide.valid, items=items)
+    return Outcome(
+        id=card.id,
+        user_id=name,
+        v=1,
+        slot=FEED,
+        at=at,
+        due=at + settings.learn.window,
+        reward=sum(gains.values(), start=0.0),
+        seq=seq,
+        session=int(page.moments["session_start"][user]),
+        card=card,
+        ver=Versions(catalogue=catalogue.version, model=in_force.model.version if in_force.model else None),
+        signals=Signals(**{each: column[user].item() for each, column in page.people.signals.items()}),
+        trace=Trace(candidates=slot.candidates, scores=scores, p=p if card.p < 1 else None),
+        hits={Kind.CLICK: 1} if gains else {},
+        gains=gains,
+        shown=items[0],
+        clicked=page.people.clicked[user],
+        opened=list(page.people.opened[user]),
     )
 
 

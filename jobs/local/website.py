@@ -33,6 +33,7 @@ from jobs.local.world import (
 )
 from jobs.wiring import Refusal, wire
 from jobs.wiring.keys import key_ring
+from schemas.decisions import Why
 from schemas.events import Kind, Purpose
 from schemas.reader import Read, Reader, SlotCard, exposure, pseudonym
 from schemas.settings import Settings
@@ -49,6 +50,7 @@ QUANTUM_MS: Final = 50
 SECONDS_PER_EVENT: Final = 3.0
 PAGES_PER_SESSION: Final = 12.0
 _USERS_PER_ACTIVE: Final = 2.5
+_DRAWN: Final = (Why.SPLIT.value, Why.LEARNED.value, Why.RULE.value)
 _EXPOSED_AFTER_MS: Final = 250.0
 _ASSUMED: Final = (5.5, 16_500.0)  # events and ms of a page view, until 500 were seen
 _ASSUMED_WEIGHT: Final = 500
@@ -98,7 +100,7 @@ class Score:
     treated: Group = Group()
     control: Group = Group()
     arms: tuple[tuple[int, ...], ...] = ()
-    """Hidden segment, arm -> page views of the treated that showed it by their own card."""
+    """Hidden segment, arm -> page views of the treated for which it was drawn."""
 
     @property
     def personalised_share(self) -> float:
@@ -386,12 +388,12 @@ class Website:
     def _count(self, user: Index, pages: list[_Page], visit: Visit) -> None:
         buys = visit.happens[:, STEPS.index(Step(Kind.PURCHASE, on_item=True))]
         came = np.stack([np.ones(len(user), dtype=np.int64), visit.clicked >= 0, buys], axis=1)
-        own = np.array([page.own for page in pages])
-        drawn = np.array([page.arm for page in pages], dtype=np.intp)[own]
+        drawn = np.array([page.own and page.cards[HERO].get("reason") in _DRAWN for page in pages])
+        arms = np.array([page.arm for page in pages], dtype=np.intp)[drawn]
         with self._lock:
             np.add.at(self._came, user, came)
-            np.add.at(self._arms, (self._world.crowd.segment[user[own]], drawn), 1)
-            self._score = replace(self._score, personalised=self._score.personalised + int(own.sum()))
+            np.add.at(self._arms, (self._world.crowd.segment[user[drawn]], arms), 1)
+            self._score = replace(self._score, personalised=self._score.personalised + sum(page.own for page in pages))
 
     def _pace(self) -> float:
         """Stretch of a page view that gives an event every three seconds, from what page views were like so far."""
@@ -424,7 +426,7 @@ def line(score: Score) -> str:
 
 
 def settled(score: Score, before: Score, best: Sequence[int]) -> list[float]:
-    """Say how often each hidden segment saw the arm that suits it best, of the page views between two scores.
+    """Say how often each hidden segment drew the arm that suits it best, of the page views between two scores.
 
     Args:
         score: the later one.

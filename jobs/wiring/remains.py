@@ -17,7 +17,7 @@ from udfs.erasure import Erasure, Found, Upkeep, by_age, erasure, in_redis, in_s
 
 CONTROL: Final = "control"
 RAW: Final = "clicks"
-KEYED: Final = ("events", "duplicates", "decisions", "segments", "outcomes")
+KEYED: Final = ("events", "duplicates", "decisions", "segments", "outcomes", "uncertain")
 """Topics whose records bear the pseudonym as their key."""
 
 DONE: Final = frozenset({"events", "duplicates"})

@@ -16,6 +16,10 @@ _BODY = Column("body", "BYTES")
 _USER = Column("user_id", "STRING")
 _RECORD = Column("record", "STRING")
 _TIME = Column("event_time", "TIMESTAMP_LTZ(3)", metadata="timestamp")
+_PLACE = (
+    Column("partition", "INT", metadata="partition", virtual=True),
+    Column("offset", "BIGINT", metadata="offset", virtual=True),
+)
 
 
 FOREVER_MS: Final = 4_102_444_800_000
@@ -48,12 +52,12 @@ class Reading:
 
 def raw_source(table: TableEnvironment, settings: Settings, topic: str, reading: Reading) -> None:
     """Declare a raw topic: bytes, the record's place, and its Kafka timestamp as event time."""
-    fields = (
-        _BODY,
-        Column("partition", "INT", metadata="partition", virtual=True),
-        Column("offset", "BIGINT", metadata="offset", virtual=True),
-    )
-    _source(table, settings, topic, reading, fields=fields, form={"format": "raw"})
+    _source(table, settings, topic, reading, fields=(_BODY, *_PLACE), form={"format": "raw"})
+
+
+def text_source(table: TableEnvironment, settings: Settings, topic: str, reading: Reading) -> None:
+    """Declare a topic of JSON records unread: each as text, NULL for a tombstone, with its place and event time."""
+    _source(table, settings, topic, reading, fields=(_RECORD, *_PLACE), form={"format": "raw"})
 
 
 def source(table: TableEnvironment, settings: Settings, topic: str, record: type[Struct], reading: Reading) -> None:
@@ -116,6 +120,11 @@ def sink(table: TableEnvironment, settings: Settings, topic: str, *, keyed: bool
             "properties.transaction.timeout.ms": "900000",
         }
     table.execute_sql(ddl(topic, (_USER, _RECORD, _TIME) if keyed else (_RECORD,), options))
+
+
+def nowhere(table: TableEnvironment, name: str, sql_type: str) -> None:
+    """Declare where a function's word goes that nobody reads: without a sink it would not be called."""
+    table.execute_sql(ddl(name, (Column("said", sql_type),), {"connector": "blackhole"}))
 
 
 def _kafka(settings: Settings, topic: str) -> dict[str, str]:

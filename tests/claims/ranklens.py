@@ -13,7 +13,6 @@ import numpy as np
 from msgspec import json
 from numpy.typing import NDArray
 
-from jobs.train import fit
 from jobs.wiring.keys import key_ring
 from jobs.wiring.publishing import published
 from schemas.catalogue import Item
@@ -27,6 +26,7 @@ from tests.claims.signals import replayed
 from udfs.cleaning.pseudonym import pseudonymiser
 from udfs.deciding.catalogue import Catalogue
 from udfs.deciding.rank import People, features
+from udfs.learning.fitting import Rows, fitted
 from udfs.scoring.models import golden
 from udfs.scoring.ndcg import ndcg
 
@@ -308,7 +308,8 @@ def learned(known: Films, taught: Sequence[Asked], before: Mapping[str, Answer])
         tables.append(table)
         clicked += [each.items[place] in each.clicked for place in places]
     seen = np.concatenate(tables)
-    text = fit(seen, np.array(clicked))
+    gains, sizes = np.array(clicked, dtype=np.float64), np.array([len(each) for each in tables])
+    text = fitted(Rows(seen, gains, np.ones(len(seen)), sizes), None, settings().train)
     return text, golden(text, seen[np.linspace(0, len(seen) - 1, _GOLDEN_ROWS).astype(np.intp)])
 
 

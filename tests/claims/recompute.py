@@ -39,6 +39,7 @@ from udfs.deciding.book import authored
 from udfs.detectors.isolation import IsolationForest
 from udfs.explaining.sentences import sentence
 from udfs.explaining.telling import scored, told
+from udfs.learning.fitting import parameters
 from udfs.scoring.models import golden
 from udfs.scoring.trees import read
 
@@ -251,7 +252,7 @@ def posteriors(conf: Settings, seed: int) -> Posteriors:
     data = lightgbm.Dataset(
         taught.features[:, : len(USER_FEATURES)], taught.clicked.astype(np.float32), feature_name=list(USER_FEATURES)
     )
-    text = lightgbm.train(train.PARAMETERS | {"num_leaves": 6}, data, 5).model_to_string()
+    text = lightgbm.train(parameters(conf.train) | {"num_leaves": 6}, data, 5).model_to_string()
     leaves = sum(len(tree.value) for tree in read("p", text, len(USER_FEATURES)).trees)
     counts = {
         arm: Sparse((1 + rng.integers(0, 90, leaves)).astype(float).tolist(), (30 * rng.random(leaves)).tolist())

@@ -46,6 +46,7 @@ STORES = [
     "decisions",
     "segments",
     "outcomes",
+    "uncertain",
     "rejected",
 ]
 
@@ -155,7 +156,7 @@ def test_a_line_tells_each_store_and_never_the_id(site: Site, capsys: pytest.Cap
     said = capsys.readouterr()
     newer, older = under_both_keys("ada-2")
     lines = said.out.splitlines()
-    assert [line.split("  ")[0] for line in lines] == ([newer] * 10 + [older] * 10) * 2
+    assert [line.split("  ")[0] for line in lines] == ([newer] * 11 + [older] * 11) * 2
     assert f"{newer}  redis       clean" in lines
     assert any(line.startswith(f"{older}  clicks      leaving  clean in 1209") for line in lines)
     everything = said.out + said.err + (Path(site.settings.releases.store) / "receipt.json").read_text()

@@ -86,7 +86,7 @@ class Decided:
         self.asked: set[str] = set()
         self.slots: dict[str, SlotCard] = {
             "home_feed": {"id": "d1.home_feed", "kind": "rerank", "items": items},
-            "hero": {"id": "d1.hero", "kind": "variant", "arm": "story", "params": {}},
+            "hero": {"id": "d1.hero", "kind": "variant", "arm": "story", "params": {}, "reason": "LEARNED"},
         }
 
     def read(self, user_id: str, *, default: Mapping[str, SlotCard]) -> Read:

@@ -31,6 +31,7 @@ HOSTILE: Final = Path(__file__).resolve().parents[3] / "shared" / "data" / "host
 NOW: Final = 1_767_225_600_123
 KEY: Final = re.compile(r"^tt:\{k\d+:[0-9a-f]{24}\}:d$")
 MARK: Final = "mArKeD-"
+LEARNING = {Reason.TOO_LATE, Reason.UNREADABLE}
 WRITES: Final = {Reason.WRITE_FAILED, Reason.WRITE_SKIPPED}
 """What no body leads to: see tests/e2e/test_cards.py."""
 
@@ -201,8 +202,9 @@ def test_each_reason_is_given_for_what_it_is_for(reason: Reason, body: bytes | N
 
 
 def test_no_reason_is_without_a_body_that_leads_to_it_and_a_meaning() -> None:
-    assert {reason for reason, _, _ in REASONS} | WRITES == set(Reason) == MEANING.keys()
-    assert not {reason for reason, _, _ in REASONS} & WRITES
+    bodies = {reason for reason, _, _ in REASONS}
+    assert bodies | WRITES | LEARNING == set(Reason) == MEANING.keys()
+    assert not bodies & (WRITES | LEARNING)
 
 
 def test_no_format_is_without_a_sample_that_is_let_in(settings: Settings) -> None:

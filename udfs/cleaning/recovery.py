@@ -20,6 +20,9 @@ from udfs.payloads.paths import Trail, shown
 OF_WRITES: Final = frozenset({Reason.WRITE_FAILED, Reason.WRITE_SKIPPED})
 """Reasons that say nothing of a record: a decision was not written."""
 
+OF_LEARNING: Final = frozenset({Reason.TOO_LATE, Reason.UNREADABLE})
+"""Reasons that say nothing of a raw record: one of another topic was left out by the job `learn`."""
+
 _NUMBER: Final = re.compile(r"\[\d+\]")
 
 
