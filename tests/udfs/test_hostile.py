@@ -31,7 +31,9 @@ HOSTILE: Final = Path(__file__).resolve().parents[3] / "shared" / "data" / "host
 NOW: Final = 1_767_225_600_123
 KEY: Final = re.compile(r"^tt:\{k\d+:[0-9a-f]{24}\}:d$")
 MARK: Final = "mArKeD-"
-LEARNING = {Reason.TOO_LATE, Reason.UNREADABLE}
+LEARNING: Final = {Reason.TOO_LATE, Reason.UNREADABLE}
+"""What another job says, see tests/e2e/test_learn.py."""
+
 WRITES: Final = {Reason.WRITE_FAILED, Reason.WRITE_SKIPPED}
 """What no body leads to: see tests/e2e/test_cards.py."""
 
