@@ -29,7 +29,7 @@ CLAIM: Final = Claim(
         " not see what tells most, and one that learned before tastes had changed, each with the reason and by how"
         " much; one that learned from the same people as they are is published."
     ),
-    bar="in 3 worlds 9 of 9 spoiled models refused for being worse than the live one, 3 of 3 honest ones published",
+    bar="in 3 worlds 9 of 9 spoiled models refused as worse than the live one, 3 of 3 honest ones published",
 )
 
 WORLDS: Final = (1, 2, 3)
@@ -44,7 +44,7 @@ def run() -> Result:
     """Teach a live model, spoil the outcomes from which the next one learns, and let `train` have them."""
     told = {seed: world(seed, folder(f"{CLAIM.name}/{seed}")) for seed in WORLDS}
     spoiled = [said for each in told.values() for name, said in each.items() if name != HONEST]
-    refused = [said for said in spoiled if "worse by" in said]
+    refused = [said for said in spoiled if ", of m1 " in said and ": worse by " in said]
     let_in = [each[HONEST] for each in told.values() if each[HONEST].startswith("published")]
     count = len(WORLDS)
     by = "; ".join(f"{name}: {said}" for name, said in told[WORLDS[0]].items())

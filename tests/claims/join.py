@@ -172,8 +172,8 @@ def _shown(world: World, user: str, decision_id: str, at: int, rng: Random) -> N
         at += rng.choice((0, 1, 3_000, 30_000))
     for _ in range(rng.choice((0, 0, 1, 2))):
         late = rng.choice((0, 800, 15_000, 30_000, 30_001, 60_000, 60_001, 120_000, 120_001, 150_000))
-        more = {"item": f"i{rng.randrange(60)}"} | rng.choice(({}, {"decision_id": decision_id}))
-        _did(world, rng, user, rng.choice(("click", "click", "cart", "purchase")), at + late, **more)
+        about = {"item": f"i{rng.randrange(60)}"} | rng.choice(({}, {"decision_id": decision_id}))
+        _did(world, rng, user, rng.choice(("click", "click", "cart", "purchase")), at + late, **about)
 
 
 def _did(world: World, rng: Random, user: str, kind: str, at: int, **more: Any) -> None:

@@ -44,7 +44,7 @@ def settings(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> S
     admin = wire.admin(stack.bootstrap, 1000)
     for made in admin.create_topics(new).values():
         made.result()
-    sets = [f"releases.store={tmp_path / 'store'}", "drift.window=24min", "drift.reference=2h", "learn.window=1min"]
+    sets = [f"releases.store={tmp_path / 'store'}", "drift.window=24min", "drift.reference=2h", "learn.window=6min"]
     return load(REPOSITORY, "local", stack.environment(), sets).settings
 
 
@@ -141,7 +141,7 @@ def test_a_models_promises_are_held_against_its_own_first_ones(
     assert all(each.since == begin + 96 * MINUTE for each in alerts)
     scores = [line for line in capsys.readouterr().out.splitlines() if " score " in line]
     assert len(scores) == 1
-    assert re.search(r" 300 / 288 +not seen$", scores[0])
+    assert re.search(r"348 / 288 +not seen$", scores[0])
 
 
 def test_where_the_model_does_not_say_or_nothing_of_it_is_left_the_time_before_is_usual(

@@ -51,7 +51,7 @@ class Candidate:
         text: as LightGBM saves it.
         manifest: what it promises, and where it comes from.
         parts: what it learned from and what it was judged by.
-        looked_at: slot -> how likely each place is looked at, beside the first.
+        looked_at: slot -> how likely each place was looked at, beside the first, in what it learned from.
         bench: what it was judged by.
         judged: how it did there.
         rivals: how the live model did there, and what there is without one.
@@ -118,7 +118,8 @@ def learned(
     text = fitted(learn, watch if len(watch.gains) else None, conf, told)
     bench = Bench(
         parts.judge,
-        weights.of_places(parts.judge, chances, conf),
+        # By what the newest lists say of places: whatever was wrong with those learned from is not wrong here.
+        weights.of_places(parts.judge, weights.looked_at(parts.newest), conf),
         labels(parts.judge.gains, "binary" if conf.objective == "lambdarank" else conf.objective).astype(np.float64),
         conf.among,
     )

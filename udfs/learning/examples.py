@@ -129,11 +129,13 @@ class Parts:
         learn: before the newest lists.
         watch: as old as those, of other people.
         judge: the newest, of people who are held out.
+        newest: all of the newest, those too of people who taught by what they did before.
     """
 
     learn: Examples
     watch: Examples
     judge: Examples
+    newest: Examples
 
 
 def examples(outcomes: Iterable[Outcome], shelves: Mapping[str, Catalogue], left_out: Counter[str]) -> Examples:
@@ -187,11 +189,12 @@ def parted(taught: Examples, conf: Train, until: float = np.inf) -> Parts:
     )
     count = len(taught.at)
     from_ = taught.at[min(int((1 - conf.newest) * count), count - 1)] if count else 0
-    known = ~held_out & (taught.due <= from_) & (taught.at < until)
+    known, newest = ~held_out & (taught.due <= from_) & (taught.at < until), taught.at >= from_
     return Parts(
         learn=taught.taken(known & ~watched),
         watch=taught.taken(known & watched),
-        judge=taught.taken(held_out & (taught.at >= from_)),
+        judge=taught.taken(held_out & newest),
+        newest=taught.taken(newest),
     )
 
 
