@@ -17,7 +17,7 @@ from jobs.wiring.jars import connectors
 from jobs.wiring.store import location
 from schemas.settings import Settings
 
-JOBS: Final = ("personalize", "watch")
+JOBS: Final = ("personalize", "watch", "learn")
 
 _SUBMIT_S: Final = 180.0
 _ID: Final = re.compile(r"JobID ([0-9a-f]{32})")

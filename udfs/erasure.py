@@ -127,7 +127,14 @@ def by_age(name: str, what: str, kept: Upkeep, done: Erasure, now: int) -> Remai
 
 
 def in_topic(
-    name: str, kept: Upkeep, done: Erasure, found: Iterable[Found], now: int, *, decided: bool = True
+    name: str,
+    kept: Upkeep,
+    done: Erasure,
+    found: Iterable[Found],
+    now: int,
+    *,
+    decided: bool = True,
+    behind_ms: int = 0,
 ) -> Remains:
     """Judge a topic whose records bear the pseudonym.
 
@@ -142,6 +149,7 @@ def in_topic(
             those that tell of the time after the erasure.
         now: ms since 1970.
         decided: whether the topic holds what was decided, not what the person did.
+        behind_ms: how long after what it tells of a record may be written; by its age it leaves so much later.
     """
     records = list(found)
     later = [record.at for record in records if not record.tombstone and done.over < record.at <= done.until]
@@ -149,7 +157,8 @@ def in_topic(
         why = f"a record of {_moment(max(later))} came after the erasure: {_AGAIN}, with every id the person goes by"
         return Remains(name, State.DIRTY, why)
     if not kept.compacted:
-        return by_age(name, "what came before the erasure", kept, done._replace(over=max([done.over, *later])), now)
+        written = max([done.over, *later]) + behind_ms
+        return by_age(name, "what came before the erasure", kept, done._replace(over=written), now)
     if any(not newest.tombstone for newest in {record.partition: record for record in records}.values()):
         return Remains(name, State.DIRTY, f"a record has no tombstone after it: {_AGAIN}")
     if all(record.tombstone for record in records):

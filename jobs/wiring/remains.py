@@ -23,6 +23,9 @@ KEYED: Final = ("events", "duplicates", "decisions", "segments", "outcomes", "un
 DONE: Final = frozenset({"events", "duplicates"})
 """Those of them that hold what people did."""
 
+AFTERWARDS: Final = frozenset({"outcomes", "uncertain"})
+"""Those of them that tell of a decision long after it: the job `learn` waits for what comes of it."""
+
 NAMING: Final = "rejected"
 """The topic whose records name a pseudonym without being keyed by it."""
 
@@ -120,6 +123,8 @@ def look(
             if topic in kept and done
         }
     heard, now = heartbeat(redis, settings.redis.prefix), now_ms()
+    # A card is shown until then, and what comes of it is told a window later.
+    waiting = int(settings.decide.valid + settings.redis.grace + settings.learn.window)
 
     def stores(user_id: str) -> Iterator[Remains]:
         yield in_redis(key for key in keys_of(user_id, settings.redis.prefix) if redis.exists(key))
@@ -132,7 +137,9 @@ def look(
         if RAW in kept:
             yield by_age(RAW, "what trackers sent before the erasure", kept[RAW], mine, now)
         for topic, records in found.items():
-            yield in_topic(topic, kept[topic], mine, records.get(user_id, []), now, decided=topic not in DONE)
+            behind_ms = waiting if topic in AFTERWARDS else 0
+            mine_there, decided = records.get(user_id, []), topic not in DONE
+            yield in_topic(topic, kept[topic], mine, mine_there, now, decided=decided, behind_ms=behind_ms)
 
     return [Receipt(user_id, now, list(stores(user_id)), commands.get(user_id)) for user_id in users]
 

@@ -47,7 +47,7 @@ def run() -> Result:
     refused = [said for said in spoiled if ", of m1 " in said and ": worse by " in said]
     let_in = [each[HONEST] for each in told.values() if each[HONEST].startswith("published")]
     count = len(WORLDS)
-    by = "; ".join(f"{name}: {said}" for name, said in told[WORLDS[0]].items())
+    by = "; ".join(f"{name}: {said.partition(';')[0]}" for name, said in told[WORLDS[0]].items())
     return Result(
         figure=(
             f"{len(refused)} of {3 * count} spoiled models refused, {len(let_in)} of {count} honest ones published;"

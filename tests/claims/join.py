@@ -69,7 +69,7 @@ SETS: Final = (
     *("time.idle=1h", "flink.checkpoint=3s", "flink.parallelism=2", "kafka.exactly_once=true"),
     "slots.home_feed.reward={worth={click=0.6, cart=1.0}, within='1min', by='item'}",
     "slots.hero.reward={worth={click=0.4, purchase=1.0}, most={click=2}, within='2min', by='person'}",
-    "slots.nudge.reward={worth={click=1.0}, within='30s'}",
+    "slots.nudge.reward={worth={click=0.7, purchase=1.0}, within='30s', by='decision'}",
 )
 
 COPIED: Final = 0.03
@@ -106,6 +106,7 @@ def run(events: int = EVENTS) -> Result:
         facts: Fields = _disturbed(conf, world, place)
         made = [json.decode(taken.body or b"") for taken in feed.collect(stack.bootstrap, "outcomes")]
         facts |= compared(made, expected) | {"rejected": feed.length(stack.bootstrap, "rejected")}
+        print(facts, flush=True)
         facts |= _alone_again(conf, place, facts["records"])
         again = [json.decode(taken.body or b"") for taken in feed.collect(stack.bootstrap, "outcomes")][len(made) :]
         facts["again"] = compared(again, expected)
@@ -240,7 +241,7 @@ class Rule(NamedTuple):
 _RULES: Final = {
     "home_feed": Rule({"click": 0.6, "cart": 1.0}, {}, MINUTE, "item"),
     "hero": Rule({"click": 0.4, "purchase": 1.0}, {"click": 2}, 2 * MINUTE, "person"),
-    "nudge": Rule({"click": 1.0}, {}, 30 * SECOND, "decision"),
+    "nudge": Rule({"click": 0.7, "purchase": 1.0}, {}, 30 * SECOND, "decision"),
 }
 
 
@@ -311,6 +312,7 @@ class Job:
     """
 
     def __init__(self, conf: Settings, place: Path) -> None:
+        place.mkdir(exist_ok=True)
         self._conf = conf
         self._log = place / "learn.log"
         self._child = self._started(None)
@@ -406,8 +408,8 @@ def _disturbed(conf: Settings, world: World, place: Path) -> Fields:
             began = time.monotonic()
             for what, at_s in KILLS_AT_S:
                 time.sleep(max(0.0, began + at_s - time.monotonic()))
-                before = _told(conf)
                 killed[what] += job.kill(MARKS[what]) > 0
+                before = _told(conf)
                 if what == "JVM":
                     job.restart()
                 _await(conf, job, partial(lt, before + _MARKS), _START_S, f"outcomes after a kill of the {what}")

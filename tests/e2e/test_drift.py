@@ -100,7 +100,7 @@ def test_a_drift_is_told_once_and_again_when_it_begins_anew_or_the_model_is_anot
     assert first.sure > 0.99
     assert first.words.startswith("Signal rate_fast of hero moved from ")
     printed = capsys.readouterr().out.splitlines()
-    assert re.fullmatch(r"1009 outcomes; from \S+ on, against what m1 learned from", printed[0])
+    assert re.fullmatch(r"1008 outcomes; from \S+ on, against what m1 learned from", printed[0])
     assert printed[-1] == "1 drifted, 1 of them told now"
 
     # It goes on, and is known.

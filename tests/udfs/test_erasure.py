@@ -106,6 +106,15 @@ def test_a_record_after_the_erasure_is_told_with_its_time() -> None:
     )
 
 
+def test_what_came_of_a_decision_before_the_erasure_is_written_later_and_so_leaves_later() -> None:
+    # An outcome tells of a decision that was made before, and bears its time.
+    before = [Found(0, DONE.over, tombstone=False)]
+    assert in_topic("outcomes", KEPT, DONE, before, NOW, behind_ms=960_000) == Remains(
+        "outcomes", State.LEAVING, "what came before the erasure; retention.ms + segment.ms", 1_011
+    )
+    assert in_topic("outcomes", KEPT, DONE, [], NOW + 1_011_000, behind_ms=960_000).state is State.CLEAN
+
+
 BEFORE, TOMBSTONE = Found(0, AT - 5_000, tombstone=False), Found(0, 0, tombstone=True)
 
 

@@ -232,18 +232,14 @@ class Gathered:
 
     def add(self, outcomes: Iterable[Outcome]) -> None:
         """Add some outcomes; those of other times are passed over."""
-        ranges = self._ranges
         for outcome in outcomes:
-            here = [span for span in self._drawn if outcome.due in getattr(ranges, span)]
-            if not here:
-                continue
-            self.read += 1
-            if reason := _unwanted(outcome):
+            here = [span for span in self._drawn if self._counts(outcome, span)]
+            self.read += bool(here)
+            if here and (reason := _unwanted(outcome)):
                 self.left_out[reason] += 1
                 continue
             for span in here:
-                if span != "scored" or _scores(outcome, ranges.model):
-                    self._drawn[span][outcome.slot].add(outcome, ranges.model)
+                self._drawn[span][outcome.slot].add(outcome, self._ranges.model)
 
     def asks(self, due: int) -> bool:
         """Say whether an outcome of a moment counts anywhere."""
@@ -257,6 +253,10 @@ class Gathered:
         """Give each slot, by name."""
         names = sorted({name for drawn in self._drawn.values() for name in drawn})
         return [Slot(name, *(drawn[name].rows() for drawn in self._drawn.values())) for name in names]
+
+    def _counts(self, outcome: Outcome, span: str) -> bool:
+        there = outcome.due in getattr(self._ranges, span)
+        return there and (span != "scored" or bool(_scores(outcome, self._ranges.model)))
 
 
 def _unwanted(outcome: Outcome) -> str:
