@@ -202,6 +202,9 @@ class Decide(Section, frozen=True):
     valid: Millis
     seed: Annotated[str, Meta(min_length=1)]
     stale: Millis
+    relearn: Annotated[
+        Millis, Meta(description="How soon a session hears what was learned since it began; 0ms: it never does.")
+    ]
     explain: Share
 
 

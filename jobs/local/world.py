@@ -31,7 +31,7 @@ _MOODS_OF: Final = np.array([[0.10, 0.20, 0.55, 0.15], [0.55, 0.25, 0.05, 0.15],
 """Per segment, the moods it falls into."""
 
 _SCROLL: Final = np.array([0.20, 0.80, 0.50])
-_HOVER: Final = np.array([0.15, 0.15, 0.95])
+_HOVER: Final = np.array([0.03, 0.03, 0.97])
 """Per segment, mean depth and the chance of a hover on a page: by this, behaviour gives the segment away."""
 
 _APPETITE: Final = np.array([0.35, 0.10, -0.20, -0.60])  # of a mood, in log-odds of a click
@@ -40,7 +40,7 @@ _PAGE_S: Final = np.array([16.0, 14.0, 8.0, 15.0])  # of a mood: seconds on a pa
 _DEEPER: Final = np.array([0.08, 0.02, -0.08, -0.04])  # of a mood: added to the segment's mean depth of scrolling
 
 ARMS: Final = ("plain", "short_visual", "story")
-_ARM_LIFT: Final = np.array([[0.0, 0.60, -0.35], [0.0, -0.35, 0.60], [0.0, -0.60, -0.60]])
+_ARM_LIFT: Final = np.array([[0.0, 0.90, -0.70], [0.0, -0.70, 0.90], [0.40, -0.80, -0.80]])
 """Per segment and arm, in log-odds: each arm suits somebody, none suits everybody, a blind draw gains nothing."""
 
 _BASE: Final = -6.1  # log-odds of a click on an item that leaves one cold, first in the list
@@ -335,8 +335,8 @@ class World:
 
 
 def _depth(mean: Column, rng: Generator) -> Column:
-    """Draw scroll depths around their means, 0 to 1: a beta distribution of concentration 6."""
-    return rng.beta(6.0 * mean, 6.0 * (1.0 - mean))
+    """Draw scroll depths around their means, 0 to 1: a beta distribution of concentration 12."""
+    return rng.beta(12.0 * mean, 12.0 * (1.0 - mean))
 
 
 def _drawn(chances: Column, rng: Generator) -> Index:

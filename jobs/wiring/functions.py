@@ -28,6 +28,7 @@ from udfs.cleaning.clean import Cleaner, Known, unpacked
 from udfs.cleaning.pseudonym import pseudonymiser
 from udfs.deciding.book import Book, authored
 from udfs.deciding.decide import Decider
+from udfs.deciding.learned import known_since
 from udfs.deciding.observe import Observer
 from udfs.signals.moments import unpacked as unpacked_moments
 
@@ -175,6 +176,7 @@ class Decide(ScalarFunction):  # type: ignore[misc]  # pyflink ships no types
         """
         self._authored = authored(settings)
         self._settings = (settings.signals, settings.noise, settings.segments.rules)
+        self._relearn = int(settings.decide.relearn)
         self._follower = follower
         self._redis = _served(settings) if serve else None
 
@@ -199,7 +201,8 @@ class Decide(ScalarFunction):  # type: ignore[misc]  # pyflink ships no types
         self._follower.refresh()
         # A pulse has no session, and shows what is known now.
         ends, pulses = moments["slice_end"], moments["user_id"] == PULSE_USER
-        learnt = self._follower.learnt(np.where(pulses, ends, moments["session_start"]))
+        since = known_since(moments["session_start"], ends, self._relearn)
+        learnt = self._follower.learnt(np.where(pulses, ends, since))
         verdicts = self._decider(moments, self._follower.at(ends), learnt)
         failures = self._serving.serve(moments, verdicts) if self._serving else [None] * len(verdicts)
         return pd.DataFrame(

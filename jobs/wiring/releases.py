@@ -144,14 +144,14 @@ class Follower:
             groups.append((rows, _loaded({name: good for name, good in found.items() if good})))
         return groups
 
-    def learnt(self, sessions: NDArray[np.int64]) -> list[Learnt | None]:
-        """Say row by row what had been learned when a session began, so that it keeps its arms.
+    def learnt(self, moments: NDArray[np.int64]) -> list[Learnt | None]:
+        """Say row by row what had been learned by a moment, see `udfs.deciding.learned.known_since`.
 
         Args:
-            sessions: (rows,) their starts, ms since 1970.
+            moments: (rows,) ms since 1970.
         """
         places, of_row = np.unique(
-            np.searchsorted(self._channels["policy"].effective, sessions, side="right"), return_inverse=True
+            np.searchsorted(self._channels["policy"].effective, moments, side="right"), return_inverse=True
         )
         found = [self._newest_good("policy", place) for place in places.tolist()]
         payloads = [good[1] if good else None for good in found]

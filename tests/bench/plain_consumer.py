@@ -46,6 +46,7 @@ from udfs.cleaning.refusal import InadmissibleError, Place, rejection
 from udfs.cleaning.surroundings import Surroundings
 from udfs.deciding.book import Book, authored
 from udfs.deciding.decide import Decider
+from udfs.deciding.learned import known_since
 from udfs.deciding.observe import Observer
 from udfs.payloads.texts import check_texts
 from udfs.signals.moments import Columns
@@ -554,7 +555,9 @@ class PlainConsumer:
 
     def _decide(self) -> None:
         moments = _columns(self._due)
-        in_force, learnt = self._follower.at(moments["slice_end"]), self._follower.learnt(moments["session_start"])
+        ends = moments["slice_end"]
+        since = known_since(moments["session_start"], ends, self._settings.decide.relearn)
+        in_force, learnt = self._follower.at(ends), self._follower.learnt(since)
         verdicts = self._decider(moments, in_force, learnt)
         for moment, verdict in zip(self._due, verdicts, strict=True):
             assert verdict is not None, "only pulses are not decided, and they are not due"

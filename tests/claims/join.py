@@ -77,7 +77,7 @@ MARKS: Final = {"workers": b"pyflink.fn_execution", "JVM": b"java"}
 """What stands in the command lines of those that are killed."""
 
 _START_S: Final = 180.0
-_QUIET_S: Final = 30.0
+_QUIET_S: Final = 20.0
 _LOOK_S: Final = 0.2
 _AT_ONCE: Final = 600
 _MARKS: Final = 500  # a transaction that is undone leaves a mark, too
@@ -103,12 +103,12 @@ def run(events: int = EVENTS) -> Result:
         wanted = feed.replayable({name: conf.topics[name] for name in learn.TOPICS})
         topics.apply(wire.admin(conf.kafka.bootstrap, conf.kafka.wait), topics.difference(wanted, {}))
         expected = outcomes(world)
-        facts: Fields = _disturbed(conf, world, place)
-        made = [json.decode(taken.body or b"") for taken in feed.collect(stack.bootstrap, "outcomes")]
+        facts: Fields = _disturbed(conf, world, len(expected), place)
+        made = Counter(taken.body or b"" for taken in feed.collect(stack.bootstrap, "outcomes"))
         facts |= compared(made, expected) | {"rejected": feed.length(stack.bootstrap, "rejected")}
         print(facts, flush=True)
         facts |= _alone_again(conf, place, facts["records"])
-        again = [json.decode(taken.body or b"") for taken in feed.collect(stack.bootstrap, "outcomes")][len(made) :]
+        again = Counter(taken.body or b"" for taken in feed.collect(stack.bootstrap, "outcomes")) - made
         facts["again"] = compared(again, expected)
     nothing = ("missing", "double", "unknown", "different")
     counted = Counter(kind for kind, _ in KILLS_AT_S)
@@ -265,9 +265,10 @@ def _worth(events: Sequence[Fields], rule: Rule) -> tuple[dict[str, int], float]
     return kept, min(1.0, sum(rule.worth[kind] * count for kind, count in kept.items()))
 
 
-def compared(made: Sequence[Fields], expected: Mapping[str, Fields]) -> Fields:
+def compared(made: Counter[bytes], expected: Mapping[str, Fields]) -> Fields:
     """Hold outcomes against the plain count."""
-    times, found = Counter(each["id"] for each in made), {each["id"]: each for each in made}
+    told = [json.decode(record) for record in made.elements()]
+    times, found = Counter(each["id"] for each in told), {each["id"]: each for each in told}
     absent = {"hits": {}, "gains": {}, "shown": "", "position": 0, "trace": {}}
     off = [
         name
@@ -397,7 +398,7 @@ def _table(conf: Settings, log: Path) -> TableEnvironment:
     return environment(conf, name="trimtab-learn", jars=connectors())
 
 
-def _disturbed(conf: Settings, world: World, place: Path) -> Fields:
+def _disturbed(conf: Settings, world: World, expected: int, place: Path) -> Fields:
     """Feed both topics side by side while the job runs, kill it on the way, and wait for the last outcome."""
     over, killed = threading.Event(), Counter[str]()
     job = Job(conf, place)
@@ -408,13 +409,15 @@ def _disturbed(conf: Settings, world: World, place: Path) -> Fields:
             began = time.monotonic()
             for what, at_s in KILLS_AT_S:
                 time.sleep(max(0.0, began + at_s - time.monotonic()))
-                killed[what] += job.kill(MARKS[what]) > 0
+                # After the kill before, there may be none yet.
+                _await(conf, job, lambda _, what=what: job.kill(MARKS[what]) > 0, _START_S, f"{what} to kill")  # type: ignore[misc]
+                killed[what] += 1
                 before = _told(conf)
                 if what == "JVM":
                     job.restart()
                 _await(conf, job, partial(lt, before + _MARKS), _START_S, f"outcomes after a kill of the {what}")
             facts = fed.result()
-            _drained(conf, job)
+            _drained(conf, job, expected)
         finally:
             over.set()
             job.end()
@@ -473,10 +476,10 @@ def _await(conf: Settings, job: Job, until: Callable[[int], bool], seconds: floa
         time.sleep(_LOOK_S)
 
 
-def _drained(conf: Settings, job: Job) -> None:
-    """Wait until no outcome has come for a while."""
+def _drained(conf: Settings, job: Job, expected: int) -> None:
+    """Wait until no outcome has come for a while; for long where some are still missing, as after a start."""
     told, since = _told(conf), time.monotonic()
-    while time.monotonic() < since + _QUIET_S:
+    while time.monotonic() < since + (_QUIET_S if told >= expected else _START_S):
         job.check()
         time.sleep(_LOOK_S)
         if (now := _told(conf)) != told:

@@ -258,7 +258,7 @@ def test_the_verb_saves_a_model_and_publishes_it_a_lead_ahead(
 def test_a_worse_model_is_refused_and_the_reasons_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     own = with_live(tmp_path / "store")
     source = tmp_path / "outcomes.jsonl"
-    source.write_bytes(b"\n".join(blind(own, 100_000)))
+    source.write_bytes(b"\n".join(blind(own, 300_000)))
     with pytest.raises(Refusal, match=r"^train: not published, .*, of m1 0\..*: worse by 0\..* may be chance"):
         verb.main(own, ["--input", str(source), "--publish"])
     assert "REFUSED log loss: " in capsys.readouterr().out
@@ -293,13 +293,19 @@ def test_outcomes_are_read_from_parquet_and_from_lines_alike(
     said = capsys.readouterr().out.splitlines()
     assert said[0].startswith("3,752 outcomes, 2 not readable left out: 3,750 lists with 30,000 items, from o.jsonl")
     assert (tmp_path / ".jsonl/model.txt").read_bytes() == (tmp_path / ".parquet/model.txt").read_bytes()
-    # Of the last six hours only, and without those of the last three.
-    assert verb.main(own, ["--input", str(lines), "--since", "6h", "--until", "3h", "--out", str(tmp_path)]) == 0
+    # Without the oldest tenth and the newest third.
+    times = sorted(msgspec.json.decode(each, type=Outcome).at for each in told)
+    since, until = (times[-1] - times[int(share * len(times))] for share in (0.1, 0.67))
+    assert (
+        verb.main(
+            own, ["--input", str(lines), "--since", f"{since}ms", "--until", f"{until}ms", "--out", str(tmp_path)]
+        )
+        == 0
+    )
     manifest = msgspec.json.decode((tmp_path / "manifest.json").read_bytes(), type=Manifest)
-    newest = max(msgspec.json.decode(each, type=Outcome).at for each in told)
     assert manifest.lineage is not None
-    assert manifest.lineage.first - settings.learn.window >= newest - 6 * 3_600_000
-    assert manifest.lineage.last - settings.learn.window < newest - 3 * 3_600_000
+    assert manifest.lineage.first - settings.learn.window >= times[-1] - since
+    assert manifest.lineage.last - settings.learn.window < times[-1] - until
     assert manifest.lineage.left_out == {"not readable": 2}
 
 
@@ -326,7 +332,7 @@ def test_again_and_again_it_trains_tells_what_fails_and_goes_on(
     own = replace(own, train=replace(own.train, every=Millis(1)))
     source, stop, rounds = tmp_path / "outcomes.jsonl", threading.Event(), itertools.count(1)
     asked = verb._parser().parse_args(["--schedule", "--input", str(source)])
-    worse, honest = blind(own, 100_000), [msgspec.json.encode(each) for each in outcomes(own, 5, 100_000)]
+    worse, honest = blind(own, 300_000), [msgspec.json.encode(each) for each in outcomes(own, 5, 300_000)]
 
     class Waits(threading.Event):
         """Between two rounds, the file changes: it is missing, teaches nonsense, teaches well, and then it is over."""

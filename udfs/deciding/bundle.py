@@ -19,7 +19,7 @@ class Bundle(NamedTuple):
         facts: of n people.
         releases: those in force for all of them.
         book: the rulebook in force.
-        learnt: what had been learned of arms when each one's session began.
+        learnt: what had been learned of arms by when each one draws.
         ids: of the decisions.
         expires: until when they count, ms since 1970.
     """

@@ -80,7 +80,7 @@ class Decider:
         Args:
             moments: the columns of `schemas.slices.Moment`, each of shape (n,).
             in_force: which rows are decided by which releases; the index arrays together cover 0 .. n-1.
-            learnt: what had been learned of arms when each row's session began; (): nothing.
+            learnt: what had been learned of arms by when each row draws; (): nothing.
 
         Returns:
             One verdict per row, in order.
@@ -123,7 +123,7 @@ def decided(facts: Facts, releases: InForce, book: Book, learnt: Sequence[Learnt
         facts: of n people.
         releases: those in force for all of them.
         book: the rulebook in force.
-        learnt: what had been learned of arms when each one's session began.
+        learnt: what had been learned of arms by when each one draws.
     """
     ends, versions = facts.ends.tolist(), _versions(releases, learnt)
     expires = [end + book.book.valid for end in ends]

@@ -88,6 +88,24 @@ class Learnt:
         return self.posteriors.slots.get(slot, NOTHING)
 
 
+def known_since(sessions: NDArray[np.int64], ends: NDArray[np.int64], relearn: int) -> NDArray[np.int64]:
+    """Say by what had been learned when each moment draws: at the start of its session, or of its stretch of that.
+
+    Args:
+        sessions: (n,) their starts, ms since 1970.
+        ends: (n,) of the moments, later than those.
+        relearn: length of a stretch, ms; 0: one for the session.
+
+    Returns:
+        (n,) ms since 1970.
+
+    >>> starts, ends = np.array([1_000, 1_000, 1_000]), np.array([2_000, 31_000, 31_001])
+    >>> known_since(starts, ends, 0).tolist(), known_since(starts, ends, 15_000).tolist()
+    ([1000, 1000, 1000], [1000, 16000, 31000])
+    """
+    return sessions + (ends - 1 - sessions) // relearn * relearn if relearn else sessions
+
+
 class Drawing(NamedTuple):
     """Some people of a bundle, for whom is to be drawn.
 
