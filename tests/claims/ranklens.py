@@ -126,13 +126,14 @@ def run() -> Result:
     raw, store = place / "events.jsonl", f"releases.store={place / 'store'}"
     raw.write_bytes(b"".join(json.encode(event) + b"\n" for event in stream))
     conf = settings(store)
-    shelf = shelved(known, rates(known, taught))
+    worth = rates(known, taught)
+    shelf = shelved(known, worth, worth.max())
     lines = b"".join(json.encode(item) + b"\n" for item in shelf.values())
     catalogue = Catalogue.parse("c1", lines)
     published(conf.releases, "catalogue", lines, "the claim", at="start")
     replayed((store,), raw, "trimtab", place / "before")
     before = answers(place / "before", asked, catalogue, conf)
-    text, manifest = learned(known, taught, before)
+    text, manifest = learned(known, taught, before, worth.max())
     published(conf.releases, "model", text.encode(), "the claim", manifest=manifest, at="start")
     replayed((store,), raw, "trimtab", place / "after")
     after = answers(place / "after", asked, catalogue, conf)
@@ -260,9 +261,9 @@ def rates(known: Films, asked: Iterable[Asked], belief: float = BELIEF, *, descr
     return rate
 
 
-def shelved(known: Films, worth: Column) -> dict[str, Item]:
-    """Make a catalogue: popular is what is clicked when it is shown, good is what many have voted on."""
-    columns = zip(known.ids, known.genres, worth / worth.max(), known.votes, known.hours, strict=True)
+def shelved(known: Films, worth: Column, most: float) -> dict[str, Item]:
+    """Make a catalogue: popular is what is clicked when it is shown, as a share of `most`, good what many voted on."""
+    columns = zip(known.ids, known.genres, worth / most, known.votes, known.hours, strict=True)
     return {
         film: Item(film, genre, float(rate), float(votes), float(hours)) for film, genre, rate, votes, hours in columns
     }
@@ -291,14 +292,13 @@ def answers(out: Path, asked: Sequence[Asked], catalogue: Catalogue, conf: Setti
     return found
 
 
-def learned(known: Films, taught: Sequence[Asked], before: Mapping[str, Answer]) -> tuple[str, Manifest]:
+def learned(known: Films, taught: Sequence[Asked], before: Mapping[str, Answer], most: float) -> tuple[str, Manifest]:
     """Teach a model as the suite does, on what the job knew when it was asked.
 
     A film's popularity in somebody's lists is that of other people: nobody's own clicks tell what they click.
     """
     users = list(dict.fromkeys(each.user for each in taught))
     fold = {user: place % FOLDS for place, user in enumerate(users)}
-    most = rates(known, taught).max()
     others = [rates(known, (each for each in taught if fold[each.user] != out)) / most for out in range(FOLDS)]
     tables, clicked = [], []
     for each in taught:
