@@ -27,9 +27,9 @@ from schemas.outcomes import Outcome
 from schemas.settings import Drift as Conf
 from schemas.settings import Kafka, Releases, Settings
 from schemas.slots import Rerank
-from udfs.learning.drift import Finding, look
-from udfs.learning.drift_rows import Gathered, Ranges, Span
-from udfs.learning.drift_words import alert, same
+from udfs.drifting.drift import Finding, look
+from udfs.drifting.rows import Gathered, Ranges, Span
+from udfs.drifting.words import alert, same
 
 ALERTS: Final = "alerts"
 

@@ -27,9 +27,9 @@ from schemas.settings import Kafka, Settings
 from schemas.settings import Scoreboard as Conf
 from schemas.slots import Trigger, Variant, policies
 from udfs.deciding.book import Book, authored, no_such
-from udfs.learning.recorded import Recorded
-from udfs.learning.scores import LIVE, By, Figure, Score, live, scored
-from udfs.learning.unasked import Candidate
+from udfs.judging.recorded import Recorded
+from udfs.judging.scores import LIVE, By, Figure, Score, live, scored
+from udfs.judging.unasked import Candidate
 
 TOPIC: Final = "outcomes"
 

@@ -26,11 +26,11 @@ from jobs.wiring.taught import Gathering, Say, Shelves
 from schemas.releases import FILES, Lineage, Release
 from schemas.settings import Releases, Settings
 from udfs.deciding.catalogue import Catalogue
-from udfs.learning.candidate import Candidate, Live, TooLittleError, learned
-from udfs.learning.examples import Examples, examples
 from udfs.releases import RefusedRelease
 from udfs.scoring.models import Model
 from udfs.scoring.trees import read
+from udfs.training.candidate import Candidate, Live, TooLittleError, learned
+from udfs.training.examples import Examples, examples
 
 ROWS: Final = 200_000
 REPORT: Final = "report.html"
@@ -123,7 +123,7 @@ def pretended(settings: Settings, seed: int, rows: int) -> Source:
 def candidate(
     settings: Settings, source: Source, live: Live | None, *, until: float = np.inf, say: Say = lambda _line: None
 ) -> Candidate:
-    """Train a model on lists, and hold it against the live one; see `udfs.learning.candidate.learned`.
+    """Train a model on lists, and hold it against the live one; see `udfs.training.candidate.learned`.
 
     Raises:
         Refusal: there is too little to learn from, or LightGBM does not take it.

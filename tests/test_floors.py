@@ -37,6 +37,9 @@ ROOMS = (
     "deciding",
     "explaining",
     "learning",
+    "training",
+    "judging",
+    "drifting",
 )
 
 

@@ -10,9 +10,9 @@ import numpy as np
 from jobs.wiring.publishing import shown
 from jobs.wiring.report_pictures import bars, columns, curves, dumbbell, swarms
 from schemas.signals import FEATURES
-from udfs.learning.candidate import Candidate
-from udfs.learning.quality import Judged, segments
 from udfs.learning.rates import Rate
+from udfs.training.candidate import Candidate
+from udfs.training.quality import Judged, segments
 
 _NEW, _LIVE, _NOBODY = "new", "live", "nobody"
 _TOP: Final = 12  # features shown

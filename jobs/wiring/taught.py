@@ -17,8 +17,8 @@ from schemas.outcomes import Outcome
 from schemas.releases import Release
 from schemas.settings import Kafka, Releases
 from udfs.deciding.catalogue import Catalogue
-from udfs.learning.examples import Examples, examples
 from udfs.releases import RefusedRelease
+from udfs.training.examples import Examples, examples
 
 TOPIC: Final = "outcomes"
 COLUMN: Final = "record"

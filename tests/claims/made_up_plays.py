@@ -6,8 +6,8 @@ import numpy as np
 from numpy.random import Generator, default_rng
 from numpy.typing import NDArray
 
-from udfs.learning.expected import FOLDS, expected
-from udfs.learning.off_policy import Log
+from udfs.judging.expected import FOLDS, expected
+from udfs.judging.off_policy import Log
 from udfs.smooth import Column
 
 _TASTE: Final = np.array([[0.7, 1.0, 1.3], [1.3, 1.0, 0.7]])

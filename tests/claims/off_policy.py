@@ -11,9 +11,9 @@ from msgspec.structs import replace
 
 from tests.claims.claim import Claim, Result, settings, shared
 from tests.claims.made_up_plays import SCENARIOS, drawn, truth
-from udfs.learning.expected import FOLDS, expected
-from udfs.learning.off_policy import Log
-from udfs.learning.scores import REFUSED, By, Score, live, scored
+from udfs.judging.expected import FOLDS, expected
+from udfs.judging.off_policy import Log
+from udfs.judging.scores import REFUSED, By, Score, live, scored
 from udfs.policies.thompson import placed_beta
 from udfs.smooth import Column
 

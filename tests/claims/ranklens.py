@@ -26,9 +26,9 @@ from tests.claims.signals import replayed
 from udfs.cleaning.pseudonym import pseudonymiser
 from udfs.deciding.catalogue import Catalogue
 from udfs.deciding.rank import People, features
-from udfs.learning.fitting import Rows, fitted
 from udfs.scoring.models import golden
 from udfs.scoring.ndcg import ndcg
+from udfs.training.fitting import Rows, fitted
 
 Column = NDArray[np.float64]
 

@@ -39,9 +39,9 @@ from udfs.deciding.book import authored
 from udfs.detectors.isolation import IsolationForest
 from udfs.explaining.sentences import sentence
 from udfs.explaining.telling import scored, told
-from udfs.learning.fitting import parameters
 from udfs.scoring.models import golden
 from udfs.scoring.trees import read
+from udfs.training.fitting import parameters
 
 EVENTS: Final = 200_000
 CLAIM: Final = Claim(

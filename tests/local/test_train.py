@@ -36,8 +36,8 @@ from schemas.slots import Rerank
 from udfs.deciding.catalogue import Catalogue
 from udfs.deciding.in_force import InForce
 from udfs.deciding.rank import People, rerank
-from udfs.learning.candidate import Candidate
 from udfs.scoring.models import Model
+from udfs.training.candidate import Candidate
 
 ROOT = Path(__file__).parents[2]
 ROWS = 200_000

@@ -17,8 +17,7 @@ from schemas.decisions import Unfit
 from schemas.durations import Millis
 from schemas.outcomes import Outcome
 from tests.udfs.drifting import Column, listed, outcome
-from udfs.learning.drift import Finding, look
-from udfs.learning.drift_distances import (
+from udfs.drifting.distances import (
     Sample,
     adjusted,
     bounds,
@@ -30,9 +29,10 @@ from udfs.learning.drift_distances import (
     psi_bound,
     psi_chance,
 )
-from udfs.learning.drift_rewards import course
-from udfs.learning.drift_rows import Drawn, Gathered, Ranges, Rows, Span
-from udfs.learning.drift_words import alert, same
+from udfs.drifting.drift import Finding, look
+from udfs.drifting.rewards import course
+from udfs.drifting.rows import Drawn, Gathered, Ranges, Rows, Span
+from udfs.drifting.words import alert, same
 
 DAY = 24_000
 """Of the tests: a window of 24 stretches of a second."""

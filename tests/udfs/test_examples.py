@@ -13,7 +13,7 @@ from schemas.signals import FEATURES, USER_FEATURES, Signals
 from tests.claims.claim import settings
 from tests.udfs.goods import shelf
 from udfs.deciding.rank import People, features
-from udfs.learning.examples import Examples, examples, parted
+from udfs.training.examples import Examples, examples, parted
 
 CATALOGUE = shelf(4)
 SHELVES = {"c1": CATALOGUE}

@@ -7,10 +7,10 @@ from numpy.random import Generator, default_rng
 
 from schemas.settings import Gates
 from schemas.signals import FEATURES
-from udfs.learning.examples import Examples
-from udfs.learning.gates import Rival, refused, verdicts
-from udfs.learning.quality import Bench
 from udfs.smooth import Column
+from udfs.training.examples import Examples
+from udfs.training.gates import Rival, refused, verdicts
+from udfs.training.quality import Bench
 
 CONF = Gates(lists=200, ndcg=0.005, log_loss=0.005, noise=1.645, calibration=0.2)
 

@@ -8,9 +8,9 @@ from numpy.random import default_rng
 from numpy.typing import NDArray
 
 from schemas.settings import Scoreboard
-from udfs.learning.certainty import NOTHING, certainty, unbent
-from udfs.learning.expected import expected
-from udfs.learning.off_policy import (
+from udfs.judging.certainty import NOTHING, certainty, unbent
+from udfs.judging.expected import expected
+from udfs.judging.off_policy import (
     Log,
     apart,
     direct,
@@ -20,7 +20,7 @@ from udfs.learning.off_policy import (
     snips,
     support,
 )
-from udfs.learning.scores import By, live, scored
+from udfs.judging.scores import By, live, scored
 
 Column = NDArray[np.float64]
 

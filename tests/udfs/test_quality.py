@@ -6,10 +6,10 @@ from numpy.random import default_rng
 from sklearn.metrics import log_loss, ndcg_score, roc_auc_score
 
 from schemas.signals import FEATURES
-from udfs.learning.examples import Examples
-from udfs.learning.fitting import by_list, grades, labels
-from udfs.learning.quality import Bench, auc, averaged, calibration, log_losses, segments
 from udfs.smooth import Column
+from udfs.training.examples import Examples
+from udfs.training.fitting import by_list, grades, labels
+from udfs.training.quality import Bench, auc, averaged, calibration, log_losses, segments
 
 
 def lists(gains: list[list[float]], users: list[str] | None = None, segment: list[str] | None = None) -> Examples:

@@ -18,9 +18,9 @@ from tests.udfs.people import book, decisions, facts
 from tests.udfs.played import outcomes
 from udfs.deciding.book import Book
 from udfs.deciding.learned import Learnt
+from udfs.judging.recorded import Recorded, Targets
+from udfs.judging.unasked import Candidate
 from udfs.learning.drawn import Choice, choices, unusable
-from udfs.learning.recorded import Recorded, Targets
-from udfs.learning.unasked import Candidate
 
 ARMS = {"a": Arm(2.0), "b": Arm(1.0), "c": Arm(1.0)}
 HERO = Variant(ARMS, "a", {"learned": Thompson(), "by_line": LinUcb(["zscore"])}, shadow=["learned"])

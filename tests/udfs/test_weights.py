@@ -9,9 +9,9 @@ from numpy.random import Generator, default_rng
 from schemas.settings import Train
 from schemas.signals import FEATURES
 from tests.claims.claim import settings
-from udfs.learning.examples import Examples
-from udfs.learning.weights import looked_at, of_draws, of_places, place_chances, strata
 from udfs.smooth import Column
+from udfs.training.examples import Examples
+from udfs.training.weights import looked_at, of_draws, of_places, place_chances, strata
 
 LENGTH = 8
 TRUTH = (1.0 + np.arange(LENGTH)) ** -0.8

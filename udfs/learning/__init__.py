@@ -1,1 +1,1 @@
-"""What comes of decisions, and what is learned from it: rewards, sums of plays, off-policy estimates, drift."""
+"""What comes of decisions: rewards, sums of plays, and of which choices one was unsure."""

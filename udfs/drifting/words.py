@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 from typing import Final
 
 from schemas.alerts import Alert, Detector
+from udfs.drifting.drift import ARMS, CALIBRATION, REWARD, SCORE, Finding
+from udfs.drifting.rows import Ranges
 from udfs.explaining.sentences import percent
-from udfs.learning.drift import ARMS, CALIBRATION, REWARD, SCORE, Finding
-from udfs.learning.drift_rows import Ranges
 
 _TITLES: Final = {REWARD: "The reward", SCORE: "Scores", CALIBRATION: "The calibration error"}
 _ALIKE: Final = ("what", "subject", "series", "against")

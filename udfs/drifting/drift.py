@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from schemas.alerts import Detector
 from schemas.settings import Drift as Conf
 from schemas.signals import USER_FEATURES
-from udfs.learning import drift_promises as promises
-from udfs.learning.drift_distances import (
+from udfs.drifting import promises
+from udfs.drifting.distances import (
     Sample,
     adjusted,
     bounds,
@@ -23,8 +23,8 @@ from udfs.learning.drift_distances import (
     psi,
     psi_chance,
 )
-from udfs.learning.drift_rewards import course
-from udfs.learning.drift_rows import Gathered, Ranges, Rows, Slot
+from udfs.drifting.rewards import course
+from udfs.drifting.rows import Gathered, Ranges, Rows, Slot
 from udfs.smooth import Column
 
 SCORE: Final = "score"

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from schemas.settings import Scoreboard as Bounds
 from udfs.explaining.sentences import percent
-from udfs.learning.off_policy import (
+from udfs.judging.off_policy import (
     Estimate,
     Estimator,
     Log,

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from udfs.learning.certainty import certainty
+from udfs.judging.certainty import certainty
 from udfs.smooth import Column
 
 _HAIR: Final = 1e-9
@@ -27,7 +27,7 @@ class Log(NamedTuple):
         arm: the one that was drawn, (n,).
         reward: what came of it, (n,), 0 to 1.
         p: with which chances it was drawn, (n, K), above 0 for the one that was; 0 too for an arm that was not there.
-        expected: what a model makes of each arm's reward, (n, K), see `udfs.learning.expected`; of a row it must know
+        expected: what a model makes of each arm's reward, (n, K), see `udfs.judging.expected`; of a row it must know
             nothing but the moment.
     """
 
@@ -63,7 +63,7 @@ class Interval(NamedTuple):
         low: its lower end.
         high: its upper end.
         error: standard error of the value.
-        telling: on how many people that rests, see `udfs.learning.certainty`.
+        telling: on how many people that rests, see `udfs.judging.certainty`.
     """
 
     low: float

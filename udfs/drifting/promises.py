@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import chdtrc
 
-from udfs.learning.drift_distances import Sample, bounds, places, size
-from udfs.learning.drift_rows import Rows
-from udfs.learning.quality import calibration
+from udfs.drifting.distances import Sample, bounds, places, size
+from udfs.drifting.rows import Rows
 from udfs.smooth import Column
+from udfs.training.quality import calibration
 
 
 class Kept(NamedTuple):

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from udfs.draw import ticket
-from udfs.learning.examples import Examples
-from udfs.learning.fitting import by_list, grades
 from udfs.learning.rates import Rate, rate
 from udfs.scoring.ndcg import ndcg
 from udfs.smooth import Column
+from udfs.training.examples import Examples
+from udfs.training.fitting import by_list, grades
 
 BINS: Final = 10
 
@@ -76,7 +76,7 @@ class Bench:
 
     Attributes:
         lists: those of people and times that no model learned from.
-        weights: (rows,), see `udfs.learning.weights`.
+        weights: (rows,), see `udfs.training.weights`.
         wanted: (rows,) what comes true: 0 or 1, or the reward itself.
         among: places that NDCG looks at.
     """

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from udfs.detectors.page_hinkley import Bounds, Standing, page_hinkley
-from udfs.learning.drift_rows import Rows
+from udfs.drifting.rows import Rows
 
 _LIKE_NORMAL: Final = 5.0
 """Variance of a sum of rewards from which on it is near enough to Normal: of five rewards, where they are rare."""

@@ -31,8 +31,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.settings import Train
-from udfs.learning.examples import Examples
 from udfs.smooth import Column
+from udfs.training.examples import Examples
 
 _LEVELS: Final = 10
 _STRATA: Final = 30

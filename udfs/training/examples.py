@@ -2,7 +2,7 @@
 
 A row is an item of a list as it was decided. A page gets the whole list and says once that it showed it; how far down
 somebody looked is not known. So every item is a row, those below a click too, and what was not clicked counts as not
-wanted; that few look so far down is what weights of places are for (`udfs.learning.weights`).
+wanted; that few look so far down is what weights of places are for (`udfs.training.weights`).
 """
 
 from collections import Counter, defaultdict

@@ -11,13 +11,13 @@ from msgspec.structs import replace
 from schemas.releases import Lineage, Manifest
 from schemas.settings import Train
 from schemas.signals import FEATURES
-from udfs.learning import weights
-from udfs.learning.examples import Examples, Parts, parted
-from udfs.learning.fitting import Rows, Told, fitted, labels, settings_of
-from udfs.learning.gates import Rival, Verdict, refused, verdicts
-from udfs.learning.quality import Bench, Judged
 from udfs.scoring.models import golden
 from udfs.smooth import Column
+from udfs.training import weights
+from udfs.training.examples import Examples, Parts, parted
+from udfs.training.fitting import Rows, Told, fitted, labels, settings_of
+from udfs.training.gates import Rival, Verdict, refused, verdicts
+from udfs.training.quality import Bench, Judged
 
 WITHOUT: Final = "without a model"
 
@@ -105,8 +105,8 @@ def learned(
         conf: how.
         live: the model in force; None where there is none that can still be asked.
         lineage: says of what was learned from what the caller knows of it.
-        until: see `udfs.learning.examples.parted`.
-        told: see `udfs.learning.fitting.fitted`.
+        until: see `udfs.training.examples.parted`.
+        told: see `udfs.training.fitting.fitted`.
 
     Raises:
         TooLittleError: there are too few rows, or nothing among them was rewarded.

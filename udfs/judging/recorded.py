@@ -11,10 +11,10 @@ from schemas.decisions import Draw
 from schemas.outcomes import Outcome
 from schemas.rules import Rulebook
 from udfs.deciding.learned import Learnt
+from udfs.judging.expected import expected, fold_of
+from udfs.judging.off_policy import Log
+from udfs.judging.unasked import Candidate
 from udfs.learning.drawn import Left, choices, unusable, within
-from udfs.learning.expected import expected, fold_of
-from udfs.learning.off_policy import Log
-from udfs.learning.unasked import Candidate
 from udfs.smooth import Column
 
 UNIFORM: Final = "uniform"

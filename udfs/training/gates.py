@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from schemas.settings import Gates
-from udfs.learning.quality import Bench, Judged
 from udfs.learning.rates import Rate
+from udfs.training.quality import Bench, Judged
 
 
 class Verdict(NamedTuple):
