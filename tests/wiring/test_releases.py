@@ -25,6 +25,7 @@ from schemas.heads import Head, Regressions
 from schemas.releases import FILES, Golden, Manifest, Release
 from schemas.settings import Settings
 from schemas.signals import FEATURES, USER_FEATURES
+from udfs.deciding.learned import known_since
 from udfs.releases import RefusedRelease
 from udfs.scoring.models import golden
 
@@ -370,6 +371,26 @@ def test_every_channel_may_be_followed_at_once_and_rows_are_told_apart_by_all_of
         (row.catalogue and row.catalogue.version, row.model and row.model.version, row.norms and row.norms.version)
         for row in found
     ] == [("c2", "m1", "n2"), ("c1", "m1", None), ("c2", "m1", "n1"), ("c1", "m1", "n1")]
+
+
+@pytest.mark.parametrize(
+    ("relearn", "heard"),
+    [(0, ["p1", "p1", "p1", "p2"]), (10_000, ["p1", "p1", "p2", "p2"])],
+    ids=["never", "every ten seconds"],
+)
+def test_a_session_draws_by_what_was_known_when_it_began_or_looked_again(
+    store: Store, clock: Clock, relearn: int, heard: list[str]
+) -> None:
+    began = clock.now
+    for at in (began - 1, began + 5_000):
+        store.publish("policy", b'{"slots":{}}', None, effective_at=at, reason="")
+    follower = Follower(store.uri, 1000, PATIENCE_MS, clock, logging.getLogger("followed"), channels=("policy",))
+    follower.refresh()
+    sessions = began + np.array([0, 0, 0, 6_000], dtype=np.int64)
+    ends = began + np.array([1_000, 10_000, 11_000, 7_000], dtype=np.int64)
+    found = follower.learnt(known_since(sessions, ends, relearn))
+    follower.close()
+    assert [each and each.version for each in found] == heard
 
 
 def test_row_by_row_no_rows_are_none(follower: Follower) -> None:
