@@ -48,6 +48,8 @@ SETS: Final = (
     f"slots.home_feed.reward={{worth={{click=1.0}}, within='{WINDOW}ms', most={{click=100}}, by='item'}}",
     # People looked at all of a list: nothing there says that they did not.
     "train.position_weights=false",
+    # Another third of the people is held out for the claim; few are asked to judge within the loop, so that most teach.
+    *("train.held_out=0.1", "train.watched=0.1", "train.newest=0.1", "train.gates.lists=20"),
     "flink.rest_port=0",
 )
 
