@@ -103,7 +103,38 @@ def test_containers_have_the_memory_that_flink_is_told() -> None:
     common = yaml.safe_load((SOURCE / "conf/flink/config.yaml").read_text())
     services = yaml.safe_load((SOURCE / "docker/compose.yaml").read_text())["services"]
     for name in ("jobmanager", "taskmanager"):
-        assert services[name]["mem_limit"] == common[f"{name}.memory.process.size"]
+        for job in ("", "learn-"):
+            assert services[f"{job}{name}"]["mem_limit"] == common[f"{name}.memory.process.size"]
+
+
+def test_what_learns_is_a_profile_of_its_own_beside_what_decides() -> None:
+    services = yaml.safe_load((SOURCE / "docker/compose.yaml").read_text())["services"]
+    verbs = {name: " ".join(service["command"]) for name, service in services.items() if service.get("profiles")}
+    assert {name: said.rpartition("jobs ")[2] for name, said in verbs.items() if "jobs" in said} == {
+        "learn-jobmanager": "learn",
+        "policy": "policy",
+        "train": "train --schedule",
+        "drift": "drift --schedule",
+    }
+    for name in ("learn-jobmanager", "learn-taskmanager"):
+        assert services[name]["environment"]["JOB_MANAGER_RPC_ADDRESS"] == "learn-jobmanager"
+    assert services["taskmanager"]["environment"]["JOB_MANAGER_RPC_ADDRESS"] == "jobmanager"
+
+
+def test_a_cluster_of_another_job_is_the_same_but_for_its_name() -> None:
+    text = (SOURCE / "docker/kubernetes/flinkdeployment.yaml").read_text().replace("personalize", "learn")
+    jobs = [each for each in yaml.safe_load_all(text) if each["kind"] == "FlinkDeployment"]
+    assert [(each["metadata"]["name"], each["spec"]["job"]["args"][-1]) for each in jobs] == [
+        ("trimtab-learn", "learn")
+    ]
+
+
+def test_what_publishes_what_was_learned_runs_once_and_from_the_same_image() -> None:
+    found = list(yaml.safe_load_all((SOURCE / "docker/kubernetes/learners.yaml").read_text()))
+    containers = [each["spec"]["template"]["spec"]["containers"][0] for each in found]
+    assert [each["command"][3:] for each in containers] == [["policy"], ["train", "--schedule"]]
+    assert {each["image"] for each in containers} == {"trimtab:0.1.0"}
+    assert [(each["spec"]["replicas"], each["spec"]["strategy"]["type"]) for each in found] == [(1, "Recreate")] * 2
 
 
 def test_every_published_port_is_bound_to_this_machine() -> None:
