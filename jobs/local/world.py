@@ -31,7 +31,7 @@ _MOODS_OF: Final = np.array([[0.10, 0.20, 0.55, 0.15], [0.55, 0.25, 0.05, 0.15],
 """Per segment, the moods it falls into."""
 
 _SCROLL: Final = np.array([0.20, 0.80, 0.50])
-_HOVER: Final = np.array([0.03, 0.03, 0.97])
+_HOVER: Final = np.array([0.0, 0.0, 0.97])
 """Per segment, mean depth and the chance of a hover on a page: by this, behaviour gives the segment away."""
 
 _APPETITE: Final = np.array([0.35, 0.10, -0.20, -0.60])  # of a mood, in log-odds of a click
@@ -335,8 +335,8 @@ class World:
 
 
 def _depth(mean: Column, rng: Generator) -> Column:
-    """Draw scroll depths around their means, 0 to 1: a beta distribution of concentration 12."""
-    return rng.beta(12.0 * mean, 12.0 * (1.0 - mean))
+    """Draw scroll depths around their means, 0 to 1: a beta distribution of concentration 20."""
+    return rng.beta(20.0 * mean, 20.0 * (1.0 - mean))
 
 
 def _drawn(chances: Column, rng: Generator) -> Index:
