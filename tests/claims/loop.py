@@ -24,8 +24,8 @@ CLAIM: Final = Claim(
         " sets its groups apart; when tastes turn round it learns that too. Without learning neither happens."
     ),
     bar=(
-        "within 10 minutes of each of 3 seeds: click rate above control with p < 0.01, and for two minutes on end at least"
-        " 80 % of each hidden segment's page views show the arm that suits it best; the same again after the turn"
+        "within 10 minutes of each of 3 seeds: click rate above control with p < 0.01, and for two minutes on end at"
+        " least 80 % of each hidden segment's page views show the arm that suits it best; the same after the turn"
     ),
 )
 
