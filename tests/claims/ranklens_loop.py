@@ -46,6 +46,7 @@ _NOBODY: Final = b'{"id":"nobody\'s","kind":"view"}'
 SETS: Final = (
     f"learn.window={WINDOW}ms",
     f"slots.home_feed.reward={{worth={{click=1.0}}, within='{WINDOW}ms', most={{click=100}}, by='item'}}",
+    *(f"slots.{slot}.reward.within={WINDOW}ms" for slot in ("hero", "nudge")),
     # People looked at all of a list: nothing there says that they did not.
     "train.position_weights=false",
     # Another third of the people is held out for the claim; few are asked to judge within the loop, so that most teach.
