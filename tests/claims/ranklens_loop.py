@@ -15,14 +15,17 @@ from jobs.local.feed import Record
 from jobs.local.stack import Stack
 from jobs.wiring import Refusal, wire
 from jobs.wiring.handover import changed
+from jobs.wiring.keys import key_ring
 from jobs.wiring.publishing import published
 from jobs.wiring.store import Store
+from schemas.decisions import Decision
 from schemas.releases import Manifest
 from schemas.settings import Settings
 from tests.claims import ranklens
 from tests.claims.claim import REPOSITORY, Claim, Result, folder, settings, shared
 from tests.claims.ranklens import Answer, Asked, Films
 from tests.claims.signals import replayed
+from udfs.cleaning.pseudonym import pseudonymiser
 from udfs.deciding.catalogue import Catalogue
 
 CLAIM: Final = Claim(
@@ -67,7 +70,7 @@ def run() -> Result:
     shelf = shelved(known, taught)
     before = ordered(place / "before", raw, asked, shelf, None)
     offline = ranklens.learned(known, taught, before, most=1.0)
-    looped, facts = taught_by_loop(place / "loop", known, taught, before)
+    looped, facts = taught_by_loop(place / "loop", known, taught)
     orders: dict[str, Callable[[Asked], Sequence[str]]] = {}
     for name, model in (("job", looped), ("offline", offline)):
         after = ordered(place / name, raw, asked, shelf, model)
@@ -105,9 +108,7 @@ def ordered(
     return ranklens.answers(place, asked, Catalogue.parse("c1", shelf), conf)
 
 
-def taught_by_loop(
-    place: Path, known: Films, taught: Sequence[Asked], before: Mapping[str, Answer]
-) -> tuple[tuple[str, Manifest], dict[str, Any]]:
+def taught_by_loop(place: Path, known: Films, taught: Sequence[Asked]) -> tuple[tuple[str, Manifest], dict[str, Any]]:
     """Show lists as the job decides them, learn what comes of it, and train on the topic of outcomes.
 
     Returns:
@@ -117,7 +118,10 @@ def taught_by_loop(
     conf = settings(*sets)
     shown = stocked(conf, known, taught)
     raw = place / "events.jsonl"
-    raw.write_bytes(_lines(events(taught, shown, before)))
+    # An exposure quotes its decision, so the questions are asked twice: for the ids, and with what was shown then.
+    raw.write_bytes(_lines(ranklens.events(taught)))
+    replayed(sets, raw, "trimtab", place / "asked")
+    raw.write_bytes(_lines(events(taught, shown, ids(place / "asked", taught, conf))))
     replayed(sets, raw, "trimtab", place / "decided")
     with Stack(place, jars=REPOSITORY / ".local" / "jars" / "broker") as stack:
         here = changed(conf, {"kafka.bootstrap": stack.bootstrap})
@@ -149,11 +153,21 @@ def stocked(conf: Settings, known: Films, taught: Sequence[Asked]) -> list[Asked
     return [each for each in taught if each.at >= starts[0]]
 
 
-def events(taught: Sequence[Asked], shown: Sequence[Asked], before: Mapping[str, Answer]) -> list[dict[str, Any]]:
-    """Write down what a page sends: questions, exposures that quote the answer, and clicks.
+def ids(out: Path, taught: Sequence[Asked], conf: Settings) -> dict[str, str]:
+    """Find the id of the decision that answered each list; it follows from person, time and releases alone."""
+    key = key_ring(conf.pseudonyms, {})[0]
+    known_as = pseudonymiser(key.secret, key.id)
+    of = {(known_as(each.user), tuple(each.items)): each.id for each in taught}
+    records = [json.decode(line, type=Decision) for line in (out / "decisions.jsonl").read_bytes().splitlines()]
+    return {
+        of[record.user_id, tuple(record.asked[1:])]: record.slots[ranklens.SLOT].id
+        for record in records
+        if record.asked
+    }
 
-    A decision's id follows from the person and the time, whatever it says; so it is known beforehand.
-    """
+
+def events(taught: Sequence[Asked], shown: Sequence[Asked], answered: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Write down what a page sends: questions, exposures that quote the decision, and clicks."""
     found = ranklens.events(taught)
     for each in shown:
         found.append(
@@ -162,7 +176,7 @@ def events(taught: Sequence[Asked], shown: Sequence[Asked], before: Mapping[str,
                 "consent": ranklens.CONSENT,
                 "kind": "exposure",
                 "slot": ranklens.SLOT,
-                "decision_id": before[each.id].record.slots[ranklens.SLOT].id,
+                "decision_id": answered[each.id],
                 "event_id": f"{each.id}/shown",
                 "occurred_at": each.at + SHOWN_AFTER,
             }

@@ -34,7 +34,8 @@ def settings(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> S
     topic = f"outcomes-{next(_numbers)}"
     monkeypatch.setattr(taught, "TOPIC", topic)
     new = NewTopic(topic, 3, 1, config={"retention.ms": "-1"})
-    wire.admin(stack.bootstrap, 1000).create_topics([new])[topic].result()
+    admin = wire.admin(stack.bootstrap, 1000)
+    admin.create_topics([new])[topic].result(20)
     changes = [f"releases.store={tmp_path / 'store'}", "train.gates.lists=50", "train.min_rows=5000"]
     loaded = load(REPOSITORY, "local", stack.environment(), changes).settings
     shelf = pupils(loaded, 1, ROWS).shelf.catalogue_lines()
