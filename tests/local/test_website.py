@@ -261,6 +261,7 @@ def test_the_score_counts_what_was_really_personalised(played: Played, settings:
 def test_with_nothing_decided_both_groups_do_alike(settings: Settings) -> None:
     score = Played(settings, Nothing(), seconds=300, control_share=0.5).score
     assert score.p > 0.05
+    assert score.treated.rate.interval[0] < score.control.rate.value < score.treated.rate.interval[1]
 
 
 def test_the_score_agrees_with_the_events(settings: Settings) -> None:
