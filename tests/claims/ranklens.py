@@ -269,12 +269,16 @@ def shelved(known: Films, worth: Column, most: float) -> dict[str, Item]:
     }
 
 
-def answers(out: Path, asked: Sequence[Asked], catalogue: Catalogue, conf: Settings) -> dict[str, Answer]:
-    """Find what the job answered to each list, by the list's id; what it did not answer is missing."""
+def by_question(asked: Sequence[Asked], conf: Settings) -> dict[tuple[str, tuple[str, ...]], Asked]:
+    """Find a list by what its decision says: the person's pseudonym, and the films that the page sent."""
     key = key_ring(conf.pseudonyms, {})[0]
     known_as = pseudonymiser(key.secret, key.id)
-    of = {(known_as(each.user), tuple(each.items)): each for each in asked}
-    found = {}
+    return {(known_as(each.user), tuple(each.items)): each for each in asked}
+
+
+def answers(out: Path, asked: Sequence[Asked], catalogue: Catalogue, conf: Settings) -> dict[str, Answer]:
+    """Find what the job answered to each list, by the list's id; what it did not answer is missing."""
+    of, found = by_question(asked, conf), {}
     for line in (out / "decisions.jsonl").read_bytes().splitlines():
         record = _decode(line)
         if not record.asked:

@@ -15,7 +15,6 @@ from jobs.local.feed import Record
 from jobs.local.stack import Stack
 from jobs.wiring import Refusal, wire
 from jobs.wiring.handover import changed
-from jobs.wiring.keys import key_ring
 from jobs.wiring.publishing import published
 from jobs.wiring.store import Store
 from schemas.decisions import Decision
@@ -25,7 +24,6 @@ from tests.claims import ranklens
 from tests.claims.claim import REPOSITORY, Claim, Result, folder, settings, shared
 from tests.claims.ranklens import Answer, Asked, Films
 from tests.claims.signals import replayed
-from udfs.cleaning.pseudonym import pseudonymiser
 from udfs.deciding.catalogue import Catalogue
 
 CLAIM: Final = Claim(
@@ -154,15 +152,13 @@ def stocked(conf: Settings, known: Films, taught: Sequence[Asked]) -> list[Asked
 
 
 def ids(out: Path, taught: Sequence[Asked], conf: Settings) -> dict[str, str]:
-    """Find the id of the decision that answered each list; it follows from person, time and releases alone."""
-    key = key_ring(conf.pseudonyms, {})[0]
-    known_as = pseudonymiser(key.secret, key.id)
-    of = {(known_as(each.user), tuple(each.items)): each.id for each in taught}
-    records = [json.decode(line, type=Decision) for line in (out / "decisions.jsonl").read_bytes().splitlines()]
+    """Find the id of the decision that answered each list; before there was a catalogue, none did."""
+    of = ranklens.by_question(taught, conf)
+    records = (json.decode(line, type=Decision) for line in (out / "decisions.jsonl").read_bytes().splitlines())
     return {
-        of[record.user_id, tuple(record.asked[1:])]: record.slots[ranklens.SLOT].id
+        of[record.user_id, tuple(record.asked[1:])].id: record.slots[ranklens.SLOT].id
         for record in records
-        if record.asked
+        if record.asked and ranklens.SLOT in record.slots
     }
 
 

@@ -2,13 +2,15 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from confluent_kafka.cimpl import NewTopic
 
 from jobs.local import processes
 from jobs.local.stack import Stack
+from jobs.wiring import wire
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -37,3 +39,16 @@ def scratch() -> Iterator[Path]:
 def stack(scratch: Path, jars: Path) -> Iterator[Stack]:
     with Stack(scratch / "shared", jars=jars) as running:
         yield running
+
+
+@pytest.fixture
+def own_topic(stack: Stack, tmp_path: Path) -> Callable[[str, int], str]:
+    """Make a topic of the test's own that forgets nothing, from a word and a number of partitions; give its name."""
+
+    def made(word: str, partitions: int) -> str:
+        name = f"{word}-{tmp_path.name}"
+        admin = wire.admin(stack.bootstrap, 10_000)
+        admin.create_topics([NewTopic(name, partitions, 1, config={"retention.ms": "-1"})])[name].result()
+        return name
+
+    return made

@@ -6,13 +6,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
-from itertools import count
+from collections.abc import Callable, Iterable, Iterator
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
 import pytest
-from confluent_kafka.cimpl import NewTopic
 from msgspec import json
 from msgspec.structs import replace
 from numpy.random import default_rng
@@ -31,19 +30,15 @@ from tests.udfs.drifting import listed, outcome
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MINUTE = 60_000
-_numbers = count()
 
 
 @pytest.fixture
-def settings(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+def settings(
+    stack: Stack, own_topic: Callable[[str, int], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Settings:
     """Topics of its own for each test, and a window of 24 minutes."""
-    number = next(_numbers)
-    monkeypatch.setattr(taught, "TOPIC", f"outcomes-{number}")
-    monkeypatch.setattr(drift, "ALERTS", f"alerts-{number}")
-    new = [NewTopic(name, 2, 1, config={"retention.ms": "-1"}) for name in (taught.TOPIC, drift.ALERTS)]
-    admin = wire.admin(stack.bootstrap, 1000)
-    for made in admin.create_topics(new).values():
-        made.result()
+    monkeypatch.setattr(taught, "TOPIC", own_topic("outcomes", 2))
+    monkeypatch.setattr(drift, "ALERTS", own_topic("alerts", 2))
     sets = [f"releases.store={tmp_path / 'store'}", "drift.window=24min", "drift.reference=2h", "learn.window=6min"]
     return load(REPOSITORY, "local", stack.environment(), sets).settings
 
@@ -79,7 +74,9 @@ def publish(settings: Settings, first: int, last: int, effective_at: int) -> Non
 
 
 def told(settings: Settings) -> list[Alert]:
-    return [json.decode(taken.body or b"", type=Alert) for taken in collect(settings.kafka.bootstrap, drift.ALERTS)]
+    """Read what was told, in the order of telling: an alert lies in any partition."""
+    taken = sorted(collect(settings.kafka.bootstrap, drift.ALERTS), key=attrgetter("at"))
+    return [json.decode(each.body or b"", type=Alert) for each in taken]
 
 
 def test_a_drift_is_told_once_and_again_when_it_begins_anew_or_the_model_is_another(

@@ -4,13 +4,12 @@ import io
 import re
 import sys
 import time
-from itertools import count
+from collections.abc import Callable
 from pathlib import Path
 
 import lightgbm
 import numpy as np
 import pytest
-from confluent_kafka.cimpl import NewTopic
 from msgspec import json
 from msgspec.structs import replace
 
@@ -46,19 +45,15 @@ SHELF = b"\n".join(
     for n in range(8)
 )
 ADA, LIKE_A_DECISION = "k0:11997fd1c46f666bb255ad6b", "abcdefghij_1"
-_numbers = count()
 
 
 @pytest.fixture
-def settings(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+def settings(
+    stack: Stack, own_topic: Callable[[str, int], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Settings:
     """Topics of its own for each test, and a store with a catalogue, a model and a rulebook."""
-    number = next(_numbers)
-    monkeypatch.setattr(explain, "_DECISIONS", f"explained-{number}")
-    monkeypatch.setattr(explain, "_SEGMENTS", f"explained-segments-{number}")
-    admin = wire.admin(stack.bootstrap, 1000)
-    new = [NewTopic(topic, 2, 1) for topic in (explain._DECISIONS, explain._SEGMENTS)]
-    for created in admin.create_topics(new).values():
-        created.result()
+    monkeypatch.setattr(explain, "_DECISIONS", own_topic("decisions", 2))
+    monkeypatch.setattr(explain, "_SEGMENTS", own_topic("segments", 2))
     loaded = load(REPOSITORY, "local", stack.environment(), []).settings
     store = Store(str(tmp_path / "store"))
     rows = np.random.default_rng(7).normal(size=(2000, len(FEATURES)))

@@ -2,13 +2,11 @@
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
-from itertools import count
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from confluent_kafka.cimpl import NewTopic
 from msgspec import json
 from msgspec.structs import replace
 
@@ -27,17 +25,14 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 PARTITIONS = 3
-_numbers = count()
 
 
 @pytest.fixture
-def settings(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+def settings(
+    stack: Stack, own_topic: Callable[[str, int], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Settings:
     """A topic of its own for each test."""
-    topic = f"events-{next(_numbers)}"
-    monkeypatch.setattr(norms, "_TOPIC", topic)
-    new = NewTopic(topic, PARTITIONS, 1, config={"retention.ms": "-1"})
-    admin = wire.admin(stack.bootstrap, 1000)
-    admin.create_topics([new])[topic].result()
+    monkeypatch.setattr(norms, "_TOPIC", own_topic("events", PARTITIONS))
     loaded = load(REPOSITORY, "local", stack.environment(), []).settings
     return replace(loaded, releases=replace(loaded.releases, store=str(tmp_path / "store")))
 

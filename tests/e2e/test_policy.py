@@ -1,10 +1,10 @@
 """Sums of plays on a real broker become releases: each period once, whoever is killed, and again the same."""
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from confluent_kafka.cimpl import NewTopic
 from msgspec import json
 from msgspec.structs import replace
 
@@ -24,12 +24,11 @@ NOON = 1_767_268_800_000
 
 
 @pytest.fixture
-def settings(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    topic = f"plays-{tmp_path.name}"
-    monkeypatch.setattr(policy, "TOPIC", topic)
-    admin = wire.admin(stack.bootstrap, 10_000)
-    admin.create_topics([NewTopic(topic, 1, 1, config={"retention.ms": "-1"})])[topic].result()
-    loaded = load(REPOSITORY, "local", stack.environment(), [f"kafka.group={topic}"]).settings
+def settings(
+    stack: Stack, own_topic: Callable[[str, int], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Settings:
+    monkeypatch.setattr(policy, "TOPIC", own_topic("plays", 1))
+    loaded = load(REPOSITORY, "local", stack.environment(), [f"kafka.group={policy.TOPIC}"]).settings
     learn = replace(loaded.learn, half_life=type(loaded.learn.half_life)(MINUTE), news=0.0)
     return replace(loaded, learn=learn, releases=replace(loaded.releases, store=str(tmp_path / "store")))
 

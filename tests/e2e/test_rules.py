@@ -1,13 +1,11 @@
 """Rules are tried on decisions as they lie on a broker, with the releases that made them, before anybody sees them."""
 
 import time
-from collections.abc import Iterable
-from itertools import count
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from confluent_kafka.cimpl import NewTopic
 from msgspec import json
 from msgspec.structs import replace
 
@@ -36,17 +34,14 @@ SLOTS = {
     "nudge": Trigger({"tip": Arm(), "help": Arm()}),
 }
 STUCK = Rule("nudge", {"rage": Case("n_rage > 0", Action(arms=["help"]))})
-_numbers = count()
 
 
 @pytest.fixture
-def settings(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+def settings(
+    stack: Stack, own_topic: Callable[[str, int], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Settings:
     """A topic of its own for each test, three slots, and one rule."""
-    topic = f"previewed-{next(_numbers)}"
-    monkeypatch.setattr(rules, "TOPIC", topic)
-    new = NewTopic(topic, PARTITIONS, 1, config={"retention.ms": "-1"})
-    admin = wire.admin(stack.bootstrap, 1000)
-    admin.create_topics([new])[topic].result()
+    monkeypatch.setattr(rules, "TOPIC", own_topic("previewed", PARTITIONS))
     loaded = load(REPOSITORY, "local", stack.environment(), []).settings
     return replace(
         loaded,

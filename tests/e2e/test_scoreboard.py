@@ -1,10 +1,10 @@
 """The scoreboard reads what lies on a broker: the outcomes of a stretch of time."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from confluent_kafka.cimpl import NewTopic
 from msgspec import json
 from msgspec.structs import replace
 from numpy.random import default_rng
@@ -24,11 +24,10 @@ HOUR = 3_600_000
 
 
 @pytest.fixture
-def settings(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    topic = f"outcomes-{tmp_path.name}"
-    monkeypatch.setattr(scoreboard, "TOPIC", topic)
-    admin = wire.admin(stack.bootstrap, 10_000)
-    admin.create_topics([NewTopic(topic, 2, 1, config={"retention.ms": "-1"})])[topic].result()
+def settings(
+    stack: Stack, own_topic: Callable[[str, int], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Settings:
+    monkeypatch.setattr(scoreboard, "TOPIC", own_topic("outcomes", 2))
     loaded = load(REPOSITORY, "local", stack.environment(), [f"releases.store={tmp_path / 'store'}"]).settings
     slots = {"hero": Variant({"plain": Arm(), "story": Arm()}, "plain")}
     exposures = replace(loaded.exposures, counters=[], lists=[])

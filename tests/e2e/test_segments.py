@@ -2,13 +2,11 @@
 
 import logging
 import time
-from collections.abc import Iterable
-from itertools import count
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from confluent_kafka.cimpl import NewTopic
 from msgspec import json
 from msgspec.structs import replace
 
@@ -26,7 +24,6 @@ from schemas.signals import Signals
 REPOSITORY = Path(__file__).resolve().parents[2]
 HOUR_MS = 3_600_000
 PARTITIONS = 3
-_numbers = count()
 
 #         depth gap_s
 SKIMMER = (1, 9e4)
@@ -36,13 +33,11 @@ STRAY = (4000, 8.64e4)
 
 
 @pytest.fixture
-def settings(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+def settings(
+    stack: Stack, own_topic: Callable[[str, int], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Settings:
     """A topic of its own for each test, and settings that are content with a few hundred people."""
-    topic = f"decisions-{next(_numbers)}"
-    monkeypatch.setattr(sampled, "TOPIC", topic)
-    new = NewTopic(topic, PARTITIONS, 1, config={"retention.ms": "-1"})
-    admin = wire.admin(stack.bootstrap, 1000)
-    admin.create_topics([new])[topic].result()
+    monkeypatch.setattr(sampled, "TOPIC", own_topic("decisions", PARTITIONS))
     loaded = load(REPOSITORY, "local", stack.environment(), []).settings
     clusters = replace(loaded.clusters, features=["session_depth", "gap_s"], k=3, layers=[2], min_rows=300)
     releases = replace(loaded.releases, store=str(tmp_path / "store"))

@@ -2,12 +2,11 @@
 
 import logging
 import time
-from itertools import count
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from confluent_kafka.cimpl import NewTopic
 from msgspec import json
 from msgspec.structs import replace
 
@@ -25,17 +24,14 @@ from schemas.settings import Settings
 REPOSITORY = Path(__file__).resolve().parents[2]
 DAY_MS = 86_400_000
 ROWS = 60_000
-_numbers = count()
 
 
 @pytest.fixture
-def settings(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+def settings(
+    stack: Stack, own_topic: Callable[[str, int], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Settings:
     """A topic of its own, the pretend world's catalogue, and gates that are content with few lists."""
-    topic = f"outcomes-{next(_numbers)}"
-    monkeypatch.setattr(taught, "TOPIC", topic)
-    new = NewTopic(topic, 3, 1, config={"retention.ms": "-1"})
-    admin = wire.admin(stack.bootstrap, 1000)
-    admin.create_topics([new])[topic].result(20)
+    monkeypatch.setattr(taught, "TOPIC", own_topic("outcomes", 3))
     changes = [f"releases.store={tmp_path / 'store'}", "train.gates.lists=50", "train.min_rows=5000"]
     loaded = load(REPOSITORY, "local", stack.environment(), changes).settings
     shelf = pupils(loaded, 1, ROWS).shelf.catalogue_lines()
