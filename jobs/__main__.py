@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import select
 import sys
 import zipfile
 from collections.abc import MutableMapping, Sequence
@@ -47,10 +48,14 @@ VERBS: Final = {
 
 REFUSED: Final = 2
 INTERRUPTED: Final = 130
+UNHEARD: Final = 141
 
 
 def main(arguments: Sequence[str], environ: MutableMapping[str, str], folder: Path) -> int:
-    """Run one verb and return its exit code: 2 where something outside does not fit, 130 after Ctrl-C."""
+    """Run one verb and return its exit code: 2 where something outside does not fit, 130 after Ctrl-C.
+
+    Where whoever reads what it prints, `head` say, has seen enough, it ends at once, without a word, with 141.
+    """
     try:
         return _run(arguments, environ, folder)
     except Refusal as refusal:
@@ -58,6 +63,20 @@ def main(arguments: Sequence[str], environ: MutableMapping[str, str], folder: Pa
         return REFUSED
     except KeyboardInterrupt:
         return INTERRUPTED
+    except BrokenPipeError:
+        if _heard():
+            raise
+        return UNHEARD
+
+
+def _heard() -> bool:
+    """Whether anybody still reads the standard output; if not, what waits to be printed is thrown away."""
+    output = select.poll()
+    output.register(sys.stdout.fileno(), 0)
+    if not output.poll(0):
+        return True
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return False
 
 
 def root(folder: Path) -> Traversable:

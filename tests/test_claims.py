@@ -7,6 +7,7 @@ import pytest
 from msgspec import json
 
 from jobs.local.feed import Record
+from jobs.wiring import Refusal
 from schemas.decisions import Guard
 from schemas.events import Event, Kind
 from tests.bench.stream import JUNK
@@ -19,6 +20,7 @@ from tests.claims.hot_swap import in_time
 from tests.claims.no_raw_ids import MARKS, extras, in_files, in_texts
 from tests.claims.robots import Score, Truth, score, truths
 from tests.claims.search import strings
+from tests.claims.typed import typed
 from udfs.cleaning.clean import Cleaner
 
 NAMES = {"Grace Hopper", "203.0.113.9", "Zoë", "Al"}
@@ -201,3 +203,12 @@ def test_a_stream_without_late_events_holds_no_junk_either() -> None:
         sent(0),
         sent(80),
     ]
+
+
+def test_a_claim_stops_where_a_command_fails_and_says_what_it_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert 'time.slice = "2s"' in " ".join(typed("config", sets=["time.slice=2s"]).split())
+    assert "time.slice" in capsys.readouterr().out
+    with pytest.raises(
+        Refusal, match=r"^config: trimtab: --set: time\.slyce: unknown key; did you mean time\.slice\?$"
+    ):
+        typed("config", sets=["time.slyce=2s"])

@@ -1,20 +1,18 @@
 """Claim: any tracker's clicks come in: each vendor's sample becomes what conf/FORMATS.md says."""
 
 import re
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from jobs.local import feed
-from jobs.wiring import Refusal
 from schemas.events import RawEvent
 from schemas.formats import Format
 from tests.claims import edge_cases
 from tests.claims.claim import REPOSITORY, Claim, Result, folder, settings, shared
 from tests.claims.edge_cases import Decided, Met, Outputs, not_the_earliest, outputs
+from tests.claims.typed import replayed
 from udfs.cleaning.refusal import explain
 from udfs.payloads.mapping import reader
 
@@ -141,14 +139,7 @@ def _row(refused: str | None, outcome: str, events: str, of_which: str) -> Row:
 
 
 def _replayed(sample: Sample, out: Path) -> Outputs:
-    source = shared(sample.path)
-    command: list[str | Path] = [sys.executable, "-m", "jobs", "replay", "--format", sample.form]
-    done = subprocess.run(
-        [*command, "--input", source, "--out", out], cwd=REPOSITORY, capture_output=True, text=True, check=False
-    )
-    print(done.stdout, end="", flush=True)
-    if done.returncode != 0:
-        raise Refusal(f"{source} as {sample.form}: {done.stderr.strip()}")
+    replayed((), shared(sample.path), sample.form, out)
     return outputs(out)
 
 

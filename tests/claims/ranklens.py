@@ -22,7 +22,7 @@ from schemas.settings import Settings
 from schemas.signals import FEATURES, USER_FEATURES, Signals
 from tests.claims.claim import Claim, Result, folder, settings, shared
 from tests.claims.oracle import Oracle
-from tests.claims.signals import replayed
+from tests.claims.typed import replayed
 from udfs.cleaning.pseudonym import pseudonymiser
 from udfs.deciding.catalogue import Catalogue
 from udfs.deciding.rank import People, features

@@ -1,8 +1,6 @@
 """Claim: a model that the loop teaches itself ranks films as well as one taught offline from the same lists."""
 
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +11,7 @@ from jobs import topics
 from jobs.local import feed
 from jobs.local.feed import Record
 from jobs.local.stack import Stack
-from jobs.wiring import Refusal, wire
+from jobs.wiring import wire
 from jobs.wiring.handover import changed
 from jobs.wiring.publishing import published
 from jobs.wiring.store import Store
@@ -23,7 +21,7 @@ from schemas.settings import Settings
 from tests.claims import ranklens
 from tests.claims.claim import REPOSITORY, Claim, Result, folder, settings, shared
 from tests.claims.ranklens import Answer, Asked, Films
-from tests.claims.signals import replayed
+from tests.claims.typed import replayed, typed
 from udfs.deciding.catalogue import Catalogue
 
 CLAIM: Final = Claim(
@@ -127,10 +125,10 @@ def taught_by_loop(place: Path, known: Films, taught: Sequence[Asked]) -> tuple[
         topics.apply(wire.admin(stack.bootstrap, here.kafka.wait), topics.difference(wanted, {}))
         for topic, records in told(place / "decided", here).items():
             feed.produce(stack.bootstrap, topic, records)
-        environment = os.environ | stack.environment()
-        _verb(sets, environment, "learn", "--bounded")
+        environ = os.environ | stack.environment()
+        typed("learn", "--bounded", sets=sets, environ=environ)
         outcomes = len({json.decode(each.body or b"")["id"] for each in feed.collect(stack.bootstrap, "outcomes")})
-        said = _verb(sets, environment, "train", "--report", str(place / "report.html"), "--publish")
+        said = typed("train", "--report", str(place / "report.html"), "--publish", sets=sets, environ=environ)
     store = Store(conf.releases.store)
     (release,) = store.index("model")
     facts = {"lists": len(taught), "shown": len(shown), "outcomes": outcomes, "said": said.splitlines()}
@@ -193,21 +191,6 @@ def told(decided: Path, conf: Settings) -> dict[str, list[Record]]:
         over = records[-1].at + 10 * WINDOW
         found[topic] = [*records, *(Record(over, partition, None, _NOBODY) for partition in range(partitions))]
     return found
-
-
-def _verb(sets: Sequence[str], environment: Mapping[str, str], *words: str) -> str:
-    """Run a verb, and give what it said.
-
-    Raises:
-        Refusal: it failed.
-    """
-    named = [word for each in sets for word in ("--set", each)]
-    command = [sys.executable, "-m", "jobs", *named, *words]
-    done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False)
-    print(done.stdout, end="", flush=True)
-    if done.returncode:
-        raise Refusal(f"{words[0]}: {(done.stderr or done.stdout).strip().splitlines()[-1]}")
-    return done.stdout
 
 
 def _lines(every: Iterable[Mapping[str, Any]]) -> bytes:

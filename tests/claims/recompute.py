@@ -33,7 +33,7 @@ from schemas.signals import USER_FEATURES
 from schemas.slots import Arm, Cap, Guards, Rerank, Variant, Windows
 from tests.bench.stream import GRANTED, Record, Shape, records
 from tests.claims.claim import REPOSITORY, Claim, Result, folder, settings
-from tests.claims.signals import replayed
+from tests.claims.typed import replayed
 from tests.udfs.goods import GROUPS
 from udfs.deciding.book import authored
 from udfs.detectors.isolation import IsolationForest

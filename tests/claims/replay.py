@@ -1,15 +1,13 @@
 """Claim: the past decided again gives the same bytes, run after run and at any parallelism."""
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any, Final
 
 from msgspec import json
 
 from jobs.train import publish_demo
-from jobs.wiring import Refusal
-from tests.claims.claim import REPOSITORY, Claim, Result, folder, settings, shared
+from tests.claims.claim import Claim, Result, folder, settings, shared
+from tests.claims.typed import replayed
 
 CLAIM: Final = Claim(
     name="replay",
@@ -59,16 +57,6 @@ def run() -> Result:
 
 
 def _replayed(store: str, source: Path, form: str, out: Path, parallelism: int) -> dict[str, Any]:
-    command = [sys.executable, "-m", "jobs", "--set", store, "replay", "--format", form, "--input", str(source)]
-    done = subprocess.run(
-        [*command, "--out", str(out), "--parallelism", str(parallelism)],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    print(done.stdout, end="", flush=True)
-    if not (out / "summary.json").exists():
-        raise Refusal(f"{out.name}: {done.stderr.strip()}")
+    replayed((store,), source, form, out, "--parallelism", str(parallelism))
     summary: dict[str, Any] = json.decode((out / "summary.json").read_bytes())
     return summary

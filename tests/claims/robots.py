@@ -1,21 +1,18 @@
 """Claim: who edits an encyclopaedia faster than any person can is taken for a robot, and hardly a person is."""
 
 import gzip
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from msgspec import Struct, json
 
-from jobs.wiring import Refusal
 from jobs.wiring.keys import key_ring
 from schemas.decisions import Decision, Unfit
 from schemas.events import Event
 from schemas.reader import pseudonym
-from tests.claims.claim import REPOSITORY, Claim, Result, folder, settings, shared
+from tests.claims.claim import Claim, Result, folder, settings, shared
+from tests.claims.typed import replayed
 
 BAR: Final = 0.85
 
@@ -76,7 +73,7 @@ class Score(NamedTuple):
 def run() -> Result:
     """Replay a morning of edits through the job, and hold whom it takes for a robot against the label."""
     source, out = shared("wikiticker_am/events.jsonl.gz"), folder(CLAIM.name)
-    _replay(source, out)
+    replayed((f"robots.session_actions={LIMIT}",), source, "wikiticker", out)
     [key, *_] = key_ring(settings().pseudonyms, {})
     with gzip.open(source) as file:
         known = {pseudonym(user, key.secret, key.id): truth for user, truth in truths(file).items()}
@@ -152,17 +149,3 @@ def score(flagged: set[str], known: Mapping[str, Truth], least: int) -> Score:
 
 def _share(part: int, whole: int) -> float:
     return round(part / whole, 4) if whole else 0.0
-
-
-def _replay(source: Path, out: Path) -> None:
-    command: list[Any] = [sys.executable, "-m", "jobs", "--set", f"robots.session_actions={LIMIT}", "replay"]
-    done = subprocess.run(
-        [*command, "--format", "wikiticker", "--input", source, "--out", out],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    print(done.stdout, end="", flush=True)
-    if done.returncode != 0:
-        raise Refusal(f"{source}: {done.stderr.strip()}")

@@ -13,7 +13,7 @@ from jobs.wiring.keys import key_ring
 from schemas.reader import pseudonym
 from tests.claims.claim import Claim, Result, folder, settings
 from tests.claims.live import Live, live
-from tests.claims.signals import replayed
+from tests.claims.typed import replayed
 
 CLAIM: Final = Claim(
     name="segments",

@@ -1,7 +1,5 @@
 """Claim: every running signal is what the list of a person's events says, whatever order they came in."""
 
-import subprocess
-import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,12 +10,12 @@ from msgspec import json
 from msgspec.structs import fields
 
 from jobs.local.world import CATALOGUE, Shelf, seeded
-from jobs.wiring import Refusal
 from jobs.wiring.store import Store
 from schemas.events import Kind
 from schemas.signals import REGISTRY, Signals
-from tests.claims.claim import REPOSITORY, Claim, Result, folder, settings, shared
+from tests.claims.claim import Claim, Result, folder, settings, shared
 from tests.claims.oracle import WITHOUT, Oracle
+from tests.claims.typed import replayed
 
 CLAIM: Final = Claim(
     name="signals",
@@ -202,12 +200,3 @@ def _spaced(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _unlike(one: Path, other: Path) -> int:
     ours, theirs = ((out / "decisions.jsonl").read_bytes().splitlines() for out in (one, other))
     return len(set(ours) ^ set(theirs))
-
-
-def replayed(sets: Sequence[str], source: Path, form: str, out: Path) -> None:
-    words = [word for each in sets for word in ("--set", each)]
-    command = [sys.executable, "-m", "jobs", *words, "replay", "--format", form, "--input", str(source)]
-    done = subprocess.run([*command, "--out", str(out)], cwd=REPOSITORY, capture_output=True, text=True, check=False)
-    print(done.stdout, end="", flush=True)
-    if not (out / "summary.json").exists():
-        raise Refusal(f"{out.name}: {done.stderr.strip()}")

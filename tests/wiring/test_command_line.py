@@ -55,6 +55,27 @@ def test_a_verb_may_have_verbs_of_its_own(tmp_path: Path, capsys: pytest.Capture
     assert capsys.readouterr().err == ("trimtab: model: there is nothing to go back to: nothing was published yet\n")
 
 
+def test_who_has_read_enough_of_it_may_go() -> None:
+    command = [sys.executable, "-m", "jobs", "config"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
+def test_what_breaks_off_elsewhere_is_no_reader_that_went(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> int:
+        raise BrokenPipeError("of a socket")
+
+    with Path("/dev/null").open("w") as output:
+        monkeypatch.setattr("sys.stdout", output)
+        monkeypatch.setattr("jobs.__main__._run", broken)
+        with pytest.raises(BrokenPipeError, match="of a socket"):
+            main(["config"], {}, ROOT)
+
+
 def test_ctrl_c_is_exit_code_130(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object) -> int:
         raise KeyboardInterrupt
