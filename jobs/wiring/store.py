@@ -19,7 +19,7 @@ from udfs.deciding.catalogue import Catalogue
 from udfs.deciding.learned import Learnt
 from udfs.deciding.switches import Switches
 from udfs.detectors.isolation import IsolationForest
-from udfs.releases import RefusedRelease
+from udfs.releases import RefusedRelease, decoded
 from udfs.scoring.heads import Heads
 from udfs.segments.clusters import Clusters
 
@@ -55,6 +55,8 @@ LOADERS: Final[dict[Channel, Callable[[str, bytes], Payload]]] = {
 """What makes a payload ready for use. A model is not among them: loading one may end the process, see `Trial`."""
 
 _CHANNELS: Final[dict[str, Channel]] = {prefix: channel for channel, prefix in PREFIX.items()}
+_manifest: Final = msgspec.json.Decoder(Manifest).decode
+_entry: Final = msgspec.json.Decoder(Release).decode
 
 Mark = tuple[int, int | None]
 """Size and time of an index, by which a change is seen without reading it."""
@@ -213,10 +215,7 @@ class Store:
 
 def manifest_of(version: str, content: bytes) -> Manifest:
     """Read a model's manifest; raises RefusedRelease where it is none."""
-    try:
-        return msgspec.json.decode(content, type=Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise RefusedRelease(f"model {version}: {MANIFEST}: {error}") from None
+    return decoded(_manifest, content, f"model {version}: {MANIFEST}")
 
 
 def text_of(version: str, payload: bytes) -> str:
@@ -250,10 +249,7 @@ def trial(channel: Channel, payload: bytes, manifest: Manifest | None, timeout_m
 
 
 def _release(channel: Channel, number: int, line: bytes) -> Release:
-    try:
-        release = msgspec.json.decode(line, type=Release)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise RefusedRelease(f"{channel}: {INDEX} line {number}: {error}") from None
+    release = decoded(_entry, line, f"{channel}: {INDEX} line {number}")
     if _CHANNELS.get(release.version[:1]) != channel:
         raise RefusedRelease(
             f'{channel}: {INDEX} line {number}: "{release.version}" is no version of the channel {channel}'

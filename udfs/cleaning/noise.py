@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from schemas.events import RawEvent
 from schemas.norms import STRENGTHS, Population, Quartiles, Typical
 from schemas.settings import Noise
-from udfs.releases import RefusedRelease
+from udfs.releases import RefusedRelease, decoded
 from udfs.smooth import Column
 
-_POPULATION: Final = msgspec.json.Decoder(Population)
+_decode: Final = msgspec.json.Decoder(Population).decode
 _NOTHING: Final = (None, None, ())
 
 _NORMAL: Final = 1.4826
@@ -53,10 +53,7 @@ class Norms:
         ...
         udfs.releases.RefusedRelease: norms n1: dwell.dwell_ms: quartiles must rise, got 7, 6, 8
         """
-        try:
-            kinds = _POPULATION.decode(payload).kinds
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise RefusedRelease(f"norms {version}: {error}") from None
+        kinds = decoded(_decode, payload, f"norms {version}").kinds
         typical = {kind.value: fields for kind, fields in kinds.items()}
         for kind, fields in typical.items():
             _check(f"norms {version}: {kind}", fields)

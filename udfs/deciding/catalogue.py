@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.catalogue import Item
-from udfs.releases import RefusedRelease
+from udfs.releases import RefusedRelease, decoded
 
 _MAX_INTERESTS = int(np.iinfo(np.int16).max)
-_DECODER = msgspec.json.Decoder(Item)
+_decode = msgspec.json.Decoder(Item).decode
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,10 +172,7 @@ def _reserved(items: Sequence[Item]) -> dict[str, NDArray[np.bool_]]:
 def _items(version: str, payload: bytes) -> Iterator[Item]:
     seen: dict[str, int] = {}
     for number, line in enumerate(payload.splitlines(), start=1):
-        try:
-            item = _DECODER.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise RefusedRelease(f"catalogue {version}: line {number}: {error}") from None
+        item = decoded(_decode, line, f"catalogue {version}: line {number}")
         if item.id in seen:
             raise RefusedRelease(
                 f'catalogue {version}: line {number}: item "{item.id}" stands in line {seen[item.id]} already'

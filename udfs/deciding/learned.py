@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple, Self
 
 import numpy as np
-from msgspec import MsgspecError, json
+from msgspec import json
 from numpy.typing import NDArray
 
 from schemas.policies import (
@@ -33,7 +33,7 @@ from udfs.policies.floor import floored
 from udfs.policies.grid import rounded
 from udfs.policies.shares import evenly
 from udfs.policies.thompson import best_beta, best_normal
-from udfs.releases import RefusedRelease
+from udfs.releases import RefusedRelease, decoded
 from udfs.scoring import trees
 from udfs.smooth import Column
 
@@ -69,19 +69,16 @@ class Learnt:
         ...
         udfs.releases.RefusedRelease: policy p1: hero: arm "story" has more reward (3) than plays (2)
         """
-        try:
-            read = _decode(payload)
-        except (MsgspecError, UnicodeDecodeError) as error:
-            raise RefusedRelease(f"policy {version}: {error}") from None
+        posteriors = decoded(_decode, payload, f"policy {version}")
         forests = {}
-        for name, slot in read.slots.items():
+        for name, slot in posteriors.slots.items():
             try:
                 _check(slot)
                 if slot.trees:
                     forests[name] = _forest(version, slot)
             except ValueError as error:
                 raise RefusedRelease(f"policy {version}: {name}: {error}") from None
-        return cls(version, read, forests)
+        return cls(version, posteriors, forests)
 
     def of(self, slot: str) -> Learned:
         """Give what is known of a slot's arms."""

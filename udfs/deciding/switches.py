@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Final, Self
 
-from msgspec import MsgspecError, json
+from msgspec import json
 
 from schemas.flags import Flags
-from udfs.releases import RefusedRelease
+from udfs.releases import decoded
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,10 +35,7 @@ class Switches:
         ...
         udfs.releases.RefusedRelease: flags f1: Object contains unknown field `kil`
         """
-        try:
-            return cls(version, _decode(payload))
-        except (MsgspecError, UnicodeDecodeError) as error:
-            raise RefusedRelease(f"flags {version}: {error}") from None
+        return cls(version, decoded(_decode, payload, f"flags {version}"))
 
     def off(self, slot: str) -> bool:
         """Say whether a slot is switched off, alone or with everything."""

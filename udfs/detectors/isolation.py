@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from schemas.anomalies import FEATURES, LEAF, Isolation, IsolationTree
 from schemas.signals import Signals
-from udfs.releases import RefusedRelease
+from udfs.releases import RefusedRelease, decoded
 from udfs.scoring.forest import Forest
 from udfs.scoring.trees import Tree, Trees
 from udfs.smooth import Column
@@ -29,7 +29,7 @@ _EULER: Final = 0.5772156649015329
 _DEEPEST: Final = 64
 _AT_ONCE: Final = 1024
 _BYTES: Final = np.unpackbits(np.arange(256, dtype=np.uint8)[:, np.newaxis], axis=1).astype(np.float64)
-_PAYLOAD: Final = msgspec.json.Decoder(Isolation)
+_decode: Final = msgspec.json.Decoder(Isolation).decode
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,15 +98,12 @@ class IsolationForest:
         ...
         udfs.releases.RefusedRelease: anomalies a1: Expected `array` of length >= 1 - at `$.features`
         """
-        try:
-            read = _PAYLOAD.decode(payload)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise RefusedRelease(f"anomalies {version}: {error}") from None
-        if unknown := [name for name in read.features if name not in Signals.__struct_fields__]:
+        content = decoded(_decode, payload, f"anomalies {version}")
+        if unknown := [name for name in content.features if name not in Signals.__struct_fields__]:
             raise RefusedRelease(
                 f'anomalies {version}: there is no signal "{unknown[0]}": grow it anew with python -m jobs anomalies'
             )
-        return cls._of(version, read)
+        return cls._of(version, content)
 
     @classmethod
     def _of(cls, version: str, read: Isolation) -> Self:

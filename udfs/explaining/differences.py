@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from schemas.releases import Manifest
-from udfs.releases import RefusedRelease
+from udfs.releases import RefusedRelease, decoded
 from udfs.scoring import trees
 from udfs.scoring.forest import Forest
 
@@ -88,7 +88,7 @@ def differences(file: str, old: Side, new: Side) -> list[str]:
 
 
 def _documents(old: Side, new: Side) -> list[str]:
-    return _told(_walk("", *(_read(side.version, side.payload, _JSON.decode) for side in (old, new))))
+    return _told(_walk("", *(decoded(_JSON.decode, side.payload, side.version) for side in (old, new))))
 
 
 def _shelves(old: Side, new: Side) -> list[str]:
@@ -273,7 +273,7 @@ def _by_id(side: Side) -> dict[str, dict[str, Any]]:
     items: dict[str, dict[str, Any]] = {}
     for number, line in enumerate(side.payload.splitlines(), start=1):
         at = f"{side.version}: line {number}"
-        item = _read(at, line, _ITEM.decode)
+        item = decoded(_ITEM.decode, line, at)
         name = item.pop("id", None)
         if not isinstance(name, str) or name in items:
             raise RefusedRelease(f"{at}: an item needs an id, a text that no other one has")
@@ -281,17 +281,10 @@ def _by_id(side: Side) -> dict[str, dict[str, Any]]:
     return items
 
 
-def _read(whose: str, content: bytes, decode: Callable[[bytes], Read]) -> Read:
-    try:
-        return decode(content)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise RefusedRelease(f"{whose}: {error}") from None
-
-
 def _trees(side: Side) -> trees.Trees:
     assert side.manifest is not None
     features, rows = side.manifest.features, side.manifest.golden.rows
-    read = trees.read(side.version, _read(side.version, side.payload, bytes.decode), len(features))
+    read = trees.read(side.version, decoded(bytes.decode, side.payload, side.version), len(features))
     if read.features != features or not rows or any(len(row) != len(features) for row in rows):
         raise RefusedRelease(
             f"model {side.version}: its manifest must name its features and hold golden rows of as many numbers"

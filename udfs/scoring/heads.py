@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from typing import Any, Final, Self
 
 import numpy as np
-from msgspec import MsgspecError, json
+from msgspec import json
 from numpy.typing import NDArray
 
 from schemas.heads import Head, Regressions
 from schemas.releases import Golden
 from schemas.signals import USER_FEATURES
-from udfs.releases import RefusedRelease
+from udfs.releases import RefusedRelease, decoded
 from udfs.scoring import trees
 from udfs.scoring.forest import Forest
 from udfs.scoring.models import golden
@@ -51,10 +51,7 @@ class Heads:
         ...
         udfs.releases.RefusedRelease: heads h1: Expected `str` of length >= 1 - at `$.slots[...][...].predicts`
         """
-        try:
-            content = _decode(payload)
-        except (MsgspecError, UnicodeDecodeError) as error:
-            raise RefusedRelease(f"heads {version}: {error}") from None
+        content = decoded(_decode, payload, f"heads {version}")
         try:
             forests = {(slot, name): _forest(f"{slot}.{name}", head) for slot, name, head in _each(content)}
         except RefusedRelease as refused:

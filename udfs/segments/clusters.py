@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from schemas.clusters import Cluster, Clustering
 from schemas.signals import REGISTRY
-from udfs.releases import RefusedRelease
+from udfs.releases import RefusedRelease, decoded
 from udfs.segments.kmeans import Points, squares
 from udfs.segments.scales import scaled, unknown
 
-_CLUSTERING: Final = msgspec.json.Decoder(Clustering)
+_decode: Final = msgspec.json.Decoder(Clustering).decode
 _DEFAULT_NAME: Final = re.compile(r"k[0-9]+")
 
 
@@ -64,10 +64,7 @@ class Clusters:
         ...
         udfs.releases.RefusedRelease: segments s1: Expected `array` of length >= 1 - at `$.features`
         """
-        try:
-            content = _CLUSTERING.decode(payload)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise RefusedRelease(f"segments {version}: {error}") from None
+        content = decoded(_decode, payload, f"segments {version}")
         for fault in chain(_feature_faults(content), _cluster_faults(content), _layer_faults(content)):
             raise RefusedRelease(f"segments {version}: {fault}")
         clusters = sorted(content.clusters, key=lambda cluster: cluster.id)
