@@ -25,10 +25,10 @@ from schemas.heads import Head, Regressions
 from schemas.settings import Releases, Settings
 from schemas.signals import USER_FEATURES, Signals
 from schemas.slots import Content, Knob
-from udfs.deciding.book import no_such
 from udfs.deciding.content import tuned
 from udfs.draw import ticket
 from udfs.explaining.sentences import percent
+from udfs.nearest import no_such
 from udfs.releases import RefusedRelease
 from udfs.scoring.heads import Heads
 from udfs.scoring.models import golden

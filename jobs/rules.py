@@ -18,9 +18,10 @@ from jobs.wiring.store import Store
 from schemas.decisions import Decision, Versions
 from schemas.rules import encoded
 from schemas.settings import Settings
-from udfs.deciding.book import Book, authored, no_such
+from udfs.deciding.book import Book, authored
 from udfs.explaining.outline import outline
 from udfs.explaining.preview import Preview
+from udfs.nearest import no_such
 
 TOPIC: Final = "decisions"
 

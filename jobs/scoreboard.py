@@ -26,10 +26,11 @@ from schemas.outcomes import Outcome
 from schemas.settings import Kafka, Settings
 from schemas.settings import Scoreboard as Conf
 from schemas.slots import Trigger, Variant, policies
-from udfs.deciding.book import Book, authored, no_such
+from udfs.deciding.book import Book, authored
 from udfs.judging.recorded import Recorded
 from udfs.judging.scores import LIVE, By, Figure, Score, live, scored
 from udfs.judging.unasked import Candidate
+from udfs.nearest import no_such
 
 TOPIC: Final = "outcomes"
 

@@ -11,6 +11,9 @@ from schemas.slots import Params, Slot
 MAX_WATCHED: Final = 4
 """Cases that may have to hold for a while: the fold keeps a column of each, when it last did not hold."""
 
+ELSE: Final = "else"
+"""What is said of a rule of which no case held, in place of the case's name."""
+
 Moment = Annotated[datetime, Meta(tz=True)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Size = Literal["low", "medium", "high"]
@@ -65,7 +68,7 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     cases: Annotated[dict[str, Case], Meta(min_length=1)]
     about: str = ""
     otherwise: Annotated[Action | None, Meta(description="What follows where none of them holds.")] = field(
-        default=None, name="else"
+        default=None, name=ELSE
     )
     priority: Annotated[int, Meta(description="Of several rules that speak, the highest counts.")] = 0
     weight: Annotated[float, Meta(gt=0, description="For slots that resolve by weight: share of the draws.")] = 1.0

@@ -26,6 +26,10 @@ class Arm(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     params: Params = {}
 
 
+ALL: Final = "*"
+"""In place of a counter: all slots that are counted."""
+
+
 class Cap(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """How often something may be shown before the slot's default takes over."""
 

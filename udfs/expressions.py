@@ -6,10 +6,9 @@ Python's grammar, so Python's own parser reads it; nothing of it is ever run as 
 """
 
 import ast
-import difflib
 import operator
 import warnings
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import reduce
 from inspect import signature
@@ -20,6 +19,8 @@ from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from udfs.nearest import nearest
 
 MAX_LENGTH: Final = 1000
 """Characters of an expression."""
@@ -327,10 +328,8 @@ class _Reading:
     def _wrong(self, node: ast.expr, sentence: str) -> ExpressionError:
         return ExpressionError(f"column {self._column(node)}: {self._piece(node)} {sentence}")
 
-    def _unknown(self, node: ast.expr, what: str, name: str, known: Iterable[str], hint: str = "") -> ExpressionError:
-        close = difflib.get_close_matches(name, known, n=1)
-        there = f"did you mean {close[0]}?" if close else f"there are: {', '.join(known) or 'none'}{hint}"
-        return ExpressionError(f"column {self._column(node)}: unknown {what} {name}; {there}")
+    def _unknown(self, node: ast.expr, what: str, name: str, known: Collection[str], hint: str = "") -> ExpressionError:
+        return ExpressionError(f"column {self._column(node)}: unknown {what} {name}; {nearest(name, known, hint)}")
 
     def _column(self, node: ast.expr) -> int:
         return len(self._bytes[: node.col_offset].decode()) + 1  # the parser counts bytes, people count letters

@@ -24,7 +24,9 @@ from schemas.events import Purpose
 from schemas.segments import MAX_RULES
 from schemas.settings import SECRETS, Clusters, Settings, Watch
 from schemas.signals import REGISTRY
-from udfs.deciding.book import authored, faults, nobody, strangers
+from udfs.deciding.book import authored
+from udfs.deciding.conditions import nobody
+from udfs.deciding.faults import faults, strangers
 from udfs.expressions import ExpressionError
 from udfs.payloads.mapping import reader
 from udfs.segments.membership import condition

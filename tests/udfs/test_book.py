@@ -10,7 +10,8 @@ from schemas.policies import LinUcb, Thompson
 from schemas.rules import Action, Case, Experiment, Namespace, Rule, Rulebook, Schedule, Step, Treatment, encoded
 from schemas.signals import Signals
 from schemas.slots import Arm, Cap, Content, Guards, Knob, Rerank, Slot, Trigger, Variant
-from udfs.deciding.book import Book, faults, strangers
+from udfs.deciding.book import Book
+from udfs.deciding.faults import faults, strangers
 from udfs.releases import RefusedRelease
 
 ARMS = {"plain": Arm(), "story": Arm()}

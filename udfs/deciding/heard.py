@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.decisions import Part, Spoke, Why
-from udfs.deciding.book import ELSE, Place
+from schemas.rules import ELSE
+from udfs.deciding.book import Place
 from udfs.deciding.facts import Facts
 from udfs.deciding.guards import Asked
 from udfs.deciding.parts import Parts, parts

@@ -4,9 +4,23 @@ from collections.abc import Iterator
 from typing import Final
 
 from schemas.policies import Policy
-from schemas.rules import Action, Schedule, Treatment
-from schemas.slots import OWN, Armed, Content, Knob, Rerank, Resolve, Scalar, Slot, Trigger, Variant, options, policies
-from udfs.deciding.book import ALL, ELSE, Book, Place, Ready, Spoken, Trial
+from schemas.rules import ELSE, Action, Schedule, Treatment
+from schemas.slots import (
+    ALL,
+    OWN,
+    Armed,
+    Content,
+    Knob,
+    Rerank,
+    Resolve,
+    Scalar,
+    Slot,
+    Trigger,
+    Variant,
+    options,
+    policies,
+)
+from udfs.deciding.book import Book, Place, Ready, Spoken, Trial
 from udfs.explaining.sentences import percent
 
 _ORDER: Final[dict[Resolve, str]] = {

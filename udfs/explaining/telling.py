@@ -6,6 +6,7 @@ from typing import Final
 import numpy as np
 
 from schemas.decisions import MEANING, Decision, Draw, Guard, SlotCard, Trace
+from schemas.rules import ELSE
 from schemas.signals import FEATURES
 from udfs.deciding.content import HEAD
 from udfs.deciding.guards import NEVER
@@ -40,7 +41,7 @@ def told(card: SlotCard, trace: Trace, arms: Sequence[str] = ()) -> Iterator[str
     """
     yield _line("reason", f"{card.reason.value}: {MEANING[card.reason]}")
     for spoke in trace.rules or ():
-        case = spoke.case if spoke.case == "else" else f"case {spoke.case}"
+        case = spoke.case if spoke.case == ELSE else f"case {spoke.case}"
         counted = "its word counted" if spoke.won else "overruled"
         yield _line("rule", f"{spoke.rule}, {case}, rank {spoke.rank:.6g}: {counted}")
     for name, prediction in (trace.heads or {}).items():

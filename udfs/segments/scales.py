@@ -1,6 +1,5 @@
 """What makes signals of different units comparable: seconds, events and shares, all counted in deviations."""
 
-import difflib
 from math import sinh
 from typing import Any, Final, Literal
 
@@ -9,6 +8,7 @@ from numpy.typing import NDArray
 
 from schemas.clusters import Feature
 from schemas.signals import REGISTRY
+from udfs.nearest import no_such
 
 BOUNDED: Final = frozenset({"share", "probability", "0 or 1", "-1 to 1", "bits", "score", "h"})
 """Units in which no value is far out."""
@@ -79,7 +79,4 @@ def unknown(signal: str) -> str:
     >>> unknown("sesion_depth")
     'there is no signal "sesion_depth"; did you mean session_depth?'
     """
-    close = difflib.get_close_matches(signal, REGISTRY, n=1)
-    return f'there is no signal "{signal}"; ' + (
-        f"did you mean {close[0]}?" if close else f"there are: {', '.join(REGISTRY)}"
-    )
+    return no_such("signal", signal, REGISTRY)
