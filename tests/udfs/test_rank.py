@@ -14,7 +14,7 @@ from schemas.signals import FEATURES, USER_FEATURES
 from schemas.slots import Rerank
 from udfs.deciding.catalogue import Catalogue
 from udfs.deciding.in_force import InForce
-from udfs.deciding.rank import People, answered, features, rerank
+from udfs.deciding.rank import People, among, answered, features, rerank
 from udfs.releases import RefusedRelease
 from udfs.scoring.models import Model, golden
 
@@ -43,6 +43,14 @@ def busy(users: int) -> Signals:
 def who(signals: Signals, clicked: list[str], opened: list[list[str]] | None = None) -> People:
     """Tell of people who have clicked nothing but the last item, if nothing else is said."""
     return People(signals, clicked, opened or [[item] if item else [] for item in clicked])
+
+
+def test_everybody_has_named_items_of_their_own_and_what_the_catalogue_lacks_is_none_of_its_items() -> None:
+    catalogue = Catalogue.parse("c1", SHELF)
+    items = np.array([[catalogue.rows[name] for name in ("ski", "mars", "moon")]] * 4)
+    found = among(catalogue, items, [["ski", "moon", "ski"], [], ["gone"], ["mars", "gone"]])
+    assert found.tolist() == [[True, False, True], [False] * 3, [False] * 3, [False, True, False]]
+    assert among(catalogue, items[:2], [[], []]).tolist() == [[False] * 3] * 2
 
 
 @pytest.fixture(scope="module")

@@ -202,11 +202,11 @@ def among(catalogue: Catalogue, items: NDArray[np.intp], names: Sequence[Collect
     Returns:
         As `items`.
     """
-    found = np.zeros(items.shape, dtype=np.bool_)
-    for row, mine in enumerate(names):
-        if mine:
-            found[row] = np.isin(items[row], [catalogue.rows.get(name, _UNKNOWN) for name in mine])
-    return found
+    # Each user's items are numbers of their own, so that one search finds everybody's; the unknown, -1, is one of them.
+    span = len(catalogue.rows) + 1
+    named = [user * span + catalogue.rows.get(name, _UNKNOWN) for user, mine in enumerate(names) for name in mine]
+    users = np.arange(len(items))[:, np.newaxis]
+    return np.isin(users * span + items, np.array(named, dtype=np.intp))
 
 
 def _one_by_one(model: Model, table: Column) -> Column:
