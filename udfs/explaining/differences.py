@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Final, Literal, NamedTuple, TypeVar, get_args
+from typing import Any, Final, Literal, NamedTuple, get_args
 
 import msgspec
 import numpy as np
@@ -25,7 +25,6 @@ _PLAIN: Final = re.compile(r"[\w-]+")
 _PARAMETER: Final = re.compile(r"^\[(\w+): (.*)\]$", re.MULTILINE)
 
 Kind = Literal["added", "removed", "changed"]
-Read = TypeVar("Read")
 
 
 class Side(NamedTuple):
